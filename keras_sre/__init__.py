@@ -1,0 +1,21 @@
+"""Rotation-equivariant convolutions, made of rings, for Keras 3."""
+
+from keras_sre import applications
+from keras_sre.layers import SREConv1D
+from keras_sre.layers import SREConv2D
+from keras_sre.layers import SREConv3D
+from keras_sre.layers import SymmetricPooling1D
+from keras_sre.layers import SymmetricPooling2D
+from keras_sre.layers import SymmetricPooling3D
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "SREConv1D",
+    "SREConv2D",
+    "SREConv3D",
+    "SymmetricPooling1D",
+    "SymmetricPooling2D",
+    "SymmetricPooling3D",
+    "applications",
+]

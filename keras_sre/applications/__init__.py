@@ -1,0 +1,5 @@
+"""Backbones in the manner of `keras.applications`."""
+
+from keras_sre.applications.resnet import SREResNet18
+from keras_sre.applications.resnet import SREResNet34
+from keras_sre.applications.resnet import SREResNet50

@@ -1,0 +1,83 @@
+"""Residual blocks: functions on symbolic maps, for any spatial convolution.
+
+A block is told how to convolve and how to down-sample, so that equivariant
+networks and their plain twins share one definition:
+
+- `convolve(x, filters, strides, name)` returns a spatial convolution of `x`;
+- `downsample(x, strides, name)` returns `(x, strides)`: either a smaller map
+  and 1, or the map as it is and the strides left to the convolution.
+"""
+
+import keras
+from keras import layers
+
+
+def channels_axis():
+    return -1 if keras.config.image_data_format() == "channels_last" else 1
+
+
+def apply_norm(x, name, activation="relu"):
+    x = layers.BatchNormalization(
+        axis=channels_axis(), epsilon=1e-5, momentum=0.9, name=f"{name}_bn"
+    )(x)
+    if activation is None:
+        return x
+    return layers.Activation(activation, name=f"{name}_{activation}")(x)
+
+
+def apply_pointwise(x, filters, strides, name):
+    return layers.Conv2D(
+        filters,
+        1,
+        strides=strides,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+
+
+def apply_basic_block(x, filters, strides, convolve, downsample, name):
+    """Two spatial convolutions and a shortcut (He et al., 2015, figure 5)."""
+    x, strides = downsample(x, strides, f"{name}_pool")
+    y = convolve(x, filters, strides, f"{name}_conv1")
+    y = apply_norm(y, f"{name}_conv1")
+    y = convolve(y, filters, 1, f"{name}_conv2")
+    y = apply_norm(y, f"{name}_conv2", activation=None)
+    return _add_shortcut(x, y, filters, strides, name)
+
+
+def apply_bottleneck_block(x, filters, strides, convolve, downsample, name):
+    """A spatial convolution between pointwise ones; 4 times the filters."""
+    y = apply_pointwise(x, filters, 1, f"{name}_conv1")
+    y = apply_norm(y, f"{name}_conv1")
+    y, rest = downsample(y, strides, f"{name}_pool")
+    y = convolve(y, filters, rest, f"{name}_conv2")
+    y = apply_norm(y, f"{name}_conv2")
+    y = apply_pointwise(y, 4 * filters, 1, f"{name}_conv3")
+    y = apply_norm(y, f"{name}_conv3", activation=None)
+    x, strides = downsample(x, strides, f"{name}_shortcut_pool")
+    return _add_shortcut(x, y, 4 * filters, strides, name)
+
+
+def _add_shortcut(x, y, filters, strides, name):
+    if strides > 1 or x.shape[channels_axis()] != filters:
+        x = apply_pointwise(x, filters, strides, f"{name}_shortcut")
+        x = apply_norm(x, f"{name}_shortcut", activation=None)
+    y = layers.Add(name=f"{name}_add")([x, y])
+    return layers.Activation("relu", name=f"{name}_relu")(y)
+
+
+def apply_stack(
+    x, filters, num_blocks, strides, block, convolve, downsample, name
+):
+    """Applies one stage: blocks of equal width, the first down-samples."""
+    for i in range(num_blocks):
+        x = block(
+            x,
+            filters,
+            strides if i == 0 else 1,
+            convolve,
+            downsample,
+            name=f"{name}_block{i + 1}",
+        )
+    return x

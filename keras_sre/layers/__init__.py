@@ -1,0 +1,8 @@
+"""Keras layers, each equivariant to rotation and reflection."""
+
+from keras_sre.layers.sre_conv import SREConv1D
+from keras_sre.layers.sre_conv import SREConv2D
+from keras_sre.layers.sre_conv import SREConv3D
+from keras_sre.layers.symmetric_pooling import SymmetricPooling1D
+from keras_sre.layers.symmetric_pooling import SymmetricPooling2D
+from keras_sre.layers.symmetric_pooling import SymmetricPooling3D

@@ -1,0 +1,255 @@
+"""What the ring convolution layers of every rank share."""
+
+import keras
+from keras import ops
+
+from keras_sre import validation
+from keras_sre.geometry import RING_PROFILES
+from keras_sre.geometry import ring_filters
+from keras_sre.initializers import DenseKernelVariance
+from keras_sre.ops.ring_conv import IMPLEMENTATIONS
+from keras_sre.ops.ring_conv import RingConvConfig
+from keras_sre.ops.ring_conv import expand_kernel
+from keras_sre.ops.ring_conv import ring_conv
+
+
+class BaseSREConv(keras.layers.Layer):
+    """Ring convolution over `rank` spatial axes; see `SREConv2D`."""
+
+    rank = None  # the number of spatial axes, set by each subclass
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        padding="valid",
+        data_format=None,
+        dilation_rate=1,
+        groups=1,
+        activation=None,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        *,
+        num_rings=None,
+        circular=True,
+        ring_profile="hard",
+        spacing=None,
+        harmonics=(),
+        harmonic_fraction=0.5,
+        implementation="auto",
+        **kwargs,
+    ):
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        check, rank = validation, self.rank
+        self.filters = check.positive_int(filters, "filters")
+        self.kernel_size = check.ints_per_axis(kernel_size, rank, "kernel_size")
+        self.strides = check.ints_per_axis(strides, rank, "strides")
+        paddings = ("valid", "same", "causal")[: 3 if rank == 1 else 2]
+        padding = padding.lower() if isinstance(padding, str) else padding
+        self.padding = check.one_of(padding, paddings, "padding")
+        self.data_format = check.one_of(
+            data_format or keras.config.image_data_format(),
+            ("channels_last", "channels_first"),
+            "data_format",
+        )
+        self.dilation_rate = check.ints_per_axis(
+            dilation_rate, rank, "dilation_rate"
+        )
+        self.groups = check.positive_int(groups, "groups")
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.bias_constraint = keras.constraints.get(bias_constraint)
+        self.circular = bool(circular)
+        self.ring_profile = check.one_of(
+            ring_profile, RING_PROFILES, "ring_profile"
+        )
+        self.spacing = check.positive_floats(spacing, rank, "spacing")
+        self.harmonics = tuple(harmonics)
+        self.harmonic_fraction = harmonic_fraction
+        self.implementation = check.one_of(
+            implementation, IMPLEMENTATIONS, "implementation"
+        )
+        self._ring_filters = ring_filters(
+            self.kernel_size,
+            num_rings,
+            self.circular,
+            self.ring_profile,
+            self.spacing,
+        )
+        self.num_rings = len(self._ring_filters)
+        self._check_combinations()
+        self._config = RingConvConfig(
+            kernel_size=self.kernel_size,
+            num_rings=self.num_rings,
+            circular=self.circular,
+            ring_profile=self.ring_profile,
+            spacing=self.spacing,
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            groups=self.groups,
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=rank + 2)
+
+    def _check_combinations(self):
+        if self.filters % self.groups:
+            raise ValueError(
+                f"Received filters={self.filters} and groups={self.groups}. "
+                "The number of filters must be divisible by groups."
+            )
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError(
+                f"Received strides={self.strides} and dilation_rate="
+                f"{self.dilation_rate}. As in Keras, one of them must be 1."
+            )
+        if self.padding == "same" and any(k % 2 == 0 for k in self.kernel_size):
+            raise ValueError(
+                f"Received kernel_size={self.kernel_size} with padding='same'."
+                " Even kernels shift such a map by half a cell, so the layer "
+                "could not be equivariant. Use odd sizes, or padding='valid'."
+            )
+        if self.harmonics:
+            raise ValueError(
+                f"Received harmonics={self.harmonics}. Expected (): harmonic "
+                "filters are not part of this release."
+            )
+
+    def build(self, input_shape):
+        channels = self._channels(input_shape)
+        self.compute_output_shape(input_shape)  # is there any output?
+        channels_axis = -1 if self.data_format == "channels_last" else 1
+        self.input_spec = keras.layers.InputSpec(
+            ndim=self.rank + 2, axes={channels_axis: channels}
+        )
+        self.ring_kernel = self.add_weight(
+            name="ring_kernel",
+            shape=(self.num_rings, channels // self.groups, self.filters),
+            initializer=DenseKernelVariance(
+                self.kernel_initializer, self._ring_filters
+            ),
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(self.filters,),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+
+    @property
+    def kernel(self):
+        """The ordinary kernel that the ring weights stand for.
+
+        Shape `kernel_size + (channels // groups, filters)`, as in Keras.
+        """
+        if not self.built:
+            raise AttributeError(
+                f"Layer {self.name!r} has no kernel yet. Build it first, for "
+                "example by calling it on data."
+            )
+        return expand_kernel(
+            ops.convert_to_tensor(self.ring_kernel), self._ring_filters
+        )
+
+    def call(self, inputs):
+        outputs = ring_conv(
+            inputs,
+            self.ring_kernel,
+            self._config,
+            data_format=self.data_format,
+            implementation=self.implementation,
+        )
+        if self.use_bias:
+            shape = [1] * (self.rank + 2)
+            shape[-1 if self.data_format == "channels_last" else 1] = -1
+            outputs = outputs + ops.reshape(self.bias, shape)
+        return self.activation(outputs)
+
+    def compute_output_shape(self, input_shape):
+        self._channels(input_shape)
+        first = self.data_format == "channels_first"
+        spatial = input_shape[2:] if first else input_shape[1:-1]
+        outputs = []
+        for size, span, stride in zip(
+            spatial, self._config.spans, self.strides, strict=True
+        ):
+            if size is not None and self.padding == "valid":
+                size -= span
+                if size < 1:
+                    raise ValueError(
+                        f"Received an input of shape {tuple(input_shape)}. "
+                        f"Kernels of {self.kernel_size} (dilation "
+                        f"{self.dilation_rate}) do not fit in it. Use larger "
+                        "inputs, smaller kernels, or padding='same'."
+                    )
+            outputs.append(None if size is None else -(-size // stride))
+        if first:
+            return (input_shape[0], self.filters, *outputs)
+        return (input_shape[0], *outputs, self.filters)
+
+    def _channels(self, input_shape):
+        """Returns the number of input channels, or raises a ValueError."""
+        if len(input_shape) != self.rank + 2:
+            raise ValueError(
+                f"Received an input of shape {tuple(input_shape)}. Expected "
+                f"{self.rank + 2} axes: batch, {self.rank} spatial, channels."
+            )
+        first = self.data_format == "channels_first"
+        channels = input_shape[1 if first else -1]
+        if channels is None or channels % self.groups:
+            raise ValueError(
+                f"Received an input of shape {tuple(input_shape)} "
+                f"({self.data_format}) with groups={self.groups}. The number "
+                "of channels must be known and divisible by groups."
+            )
+        return channels
+
+    def get_config(self):
+        keras_arguments = {
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
+            "dilation_rate": self.dilation_rate,
+            "groups": self.groups,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "activity_regularizer": keras.regularizers.serialize(
+                self.activity_regularizer
+            ),
+        }
+        for kind, module in (
+            ("initializer", keras.initializers),
+            ("regularizer", keras.regularizers),
+            ("constraint", keras.constraints),
+        ):
+            for weight in ("kernel", "bias"):
+                value = getattr(self, f"{weight}_{kind}")
+                keras_arguments[f"{weight}_{kind}"] = module.serialize(value)
+        ring_arguments = {
+            "num_rings": self.num_rings,
+            "circular": self.circular,
+            "ring_profile": self.ring_profile,
+            "spacing": self.spacing,
+            "harmonics": self.harmonics,
+            "harmonic_fraction": self.harmonic_fraction,
+            "implementation": self.implementation,
+        }
+        return {**super().get_config(), **keras_arguments, **ring_arguments}

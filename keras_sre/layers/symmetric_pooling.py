@@ -1,0 +1,206 @@
+"""Down-sampling that is exactly symmetric at every size."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sre import validation
+
+
+class BaseSymmetricPooling(keras.layers.Layer):
+    """Centred pooling over `rank` spatial axes; see `SymmetricPooling2D`."""
+
+    rank = None  # the number of spatial axes, set by each subclass
+
+    def __init__(self, pool_size=2, *, mode="average", data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        self.pool_size = validation.ints_per_axis(
+            pool_size, self.rank, "pool_size"
+        )
+        self.mode = validation.one_of(mode, ("average", "max"), "mode")
+        self.data_format = validation.one_of(
+            data_format or keras.config.image_data_format(),
+            ("channels_last", "channels_first"),
+            "data_format",
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
+
+    def call(self, inputs):
+        first_axis = 1 if self.data_format == "channels_last" else 2
+        sizes = inputs.shape[first_axis : first_axis + self.rank]
+        if all(
+            size is not None and size % pool == 0
+            for size, pool in zip(sizes, self.pool_size, strict=True)
+        ):  # ordinary pooling is symmetric here
+            pool = ops.average_pool if self.mode == "average" else ops.max_pool
+            return pool(
+                inputs,
+                self.pool_size,
+                strides=self.pool_size,
+                data_format=self.data_format,
+            )
+        outputs = inputs
+        for axis, stride in enumerate(self.pool_size, start=first_axis):
+            outputs = _pool_axis(outputs, axis, stride, self.mode)
+        return outputs
+
+    def compute_output_shape(self, input_shape):
+        shape = list(input_shape)
+        first_axis = 1 if self.data_format == "channels_last" else 2
+        for axis, stride in enumerate(self.pool_size, start=first_axis):
+            if shape[axis] is not None:
+                shape[axis] = -(-shape[axis] // stride)
+        return tuple(shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "pool_size": self.pool_size,
+            "mode": self.mode,
+            "data_format": self.data_format,
+        }
+
+
+def _pool_axis(x, axis, stride, mode):
+    """Pools one axis with `ceil(size / stride)` centred windows.
+
+    The windows are `stride` wide where they can be centred so, else
+    `stride + 1` wide with half weight on both ends. What lies outside the map
+    does not count.
+    """
+    if stride == 1:
+        return x
+    size = ops.shape(x)[axis]
+    num_windows = -(-size // stride)
+    # 1 where `stride` taps are too few to be centred, else 0.
+    extra = (num_windows * stride - size) % 2
+    # All windows get stride + 1 taps; the first may have no weight.
+    before = (num_windows * stride - size + extra) // 2 + 1 - extra
+    after = (num_windows - 1) * stride + stride + 1 - size - before
+    end_weights = (extra / 2, 1 - extra / 2)
+    if mode == "max":
+        empty = float(_lowest(x.dtype))
+        taps = _taps(x, axis, stride, before, after, empty)
+        first = ops.where(ops.equal(extra, 1), taps[0], empty)
+        result = ops.cast(first, x.dtype)
+        for tap in taps[1:]:
+            result = ops.maximum(result, tap)
+        return result
+
+    def weighted(x, axis):
+        first, *inner, last = _taps(x, axis, stride, before, after, 0)
+        total = first * ops.cast(end_weights[0], x.dtype)
+        total = total + last * ops.cast(end_weights[1], x.dtype)
+        return sum(inner, start=total)
+
+    counts = weighted(ops.ones((size,), dtype=x.dtype), 0)
+    shape = [1] * len(x.shape)
+    shape[axis] = -1
+    return weighted(x, axis) / ops.reshape(counts, shape)
+
+
+def _taps(x, axis, stride, before, after, empty):
+    widths = [(0, 0)] * len(x.shape)
+    widths[axis] = (before, after)
+    x = ops.pad(x, widths, constant_values=empty)
+    rows = (slice(None),) * axis
+    return [
+        x[(*rows, slice(offset, offset - stride or None, stride))]
+        for offset in range(stride + 1)
+    ]
+
+
+def _lowest(dtype):
+    dtype = keras.backend.standardize_dtype(dtype)
+    if dtype == "bfloat16":
+        return -3e38
+    return np.finfo(dtype).min
+
+
+@keras.saving.register_keras_serializable(package="keras_sre")
+class SymmetricPooling2D(BaseSymmetricPooling):
+    """2D pooling that commutes with the grid's symmetries at every size.
+
+    Ordinary strided pooling samples off-centre on some sizes (3x3 at stride 2
+    on even maps, 2x2 on odd ones), which breaks the symmetry of everything
+    after it. Here windows are always centred: where `pool_size` divides the
+    size, or leaves an even remainder on both sides, they are `pool_size` wide;
+    else one tap wider with half weight on its ends. At `pool_size=2` these are
+    the mean of two taps on even sizes and the weights `[1, 2, 1] / 4` on odd
+    ones. Taps outside the map do not count, so that constant maps stay
+    constant.
+
+    Args:
+        pool_size: int or tuple of 2 ints, at least 1: the down-sampling
+            factor of each axis.
+        mode: `"average"` or `"max"`, the largest value in the same windows.
+        data_format: `"channels_last"` or `"channels_first"`; `None` takes
+            `keras.config.image_data_format()`.
+        **kwargs: `name`, `dtype` of `keras.layers.Layer`.
+
+    Input shape:
+        `(batch_size, height, width, channels)`, or channels first.
+
+    Output shape:
+        `(batch_size, ceil(height / pool_size), ceil(width / pool_size),
+        channels)`, or channels first.
+
+    Raises:
+        ValueError: if `pool_size` is not positive, or `mode` or `data_format`
+            is unknown.
+
+    Example:
+
+    >>> SymmetricPooling2D()(np.ones((1, 7, 8, 3), "float32")).shape
+    TensorShape([1, 4, 4, 3])
+    """
+
+    rank = 2
+
+
+@keras.saving.register_keras_serializable(package="keras_sre")
+class SymmetricPooling1D(BaseSymmetricPooling):
+    """1D pooling that commutes with reversal at every size.
+
+    Args:
+        *args: as in `SymmetricPooling2D`, with tuples of 1.
+        **kwargs: as in `SymmetricPooling2D`.
+
+    Input shape:
+        `(batch_size, steps, channels)`, or channels first.
+
+    Output shape:
+        `(batch_size, ceil(steps / pool_size), channels)`, or channels first.
+
+    Example:
+
+    >>> x = np.arange(5, dtype="float32").reshape(1, 5, 1)
+    >>> SymmetricPooling1D(mode="max")(x).numpy().ravel()
+    array([1., 3., 4.], dtype=float32)
+    """
+
+    rank = 1
+
+
+@keras.saving.register_keras_serializable(package="keras_sre")
+class SymmetricPooling3D(BaseSymmetricPooling):
+    """3D pooling that commutes with the cube's 48 symmetries at every size.
+
+    Args:
+        *args: as in `SymmetricPooling2D`, with tuples of 3.
+        **kwargs: as in `SymmetricPooling2D`.
+
+    Input shape:
+        `(batch_size, depth, height, width, channels)`, or channels first.
+
+    Output shape:
+        As the input, each spatial axis divided by its `pool_size` and rounded
+        up.
+
+    Example:
+
+    >>> SymmetricPooling3D()(np.ones((1, 7, 8, 9, 3), "float32")).shape
+    TensorShape([1, 4, 4, 5, 3])
+    """
+
+    rank = 3

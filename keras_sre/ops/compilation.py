@@ -1,0 +1,74 @@
+"""Compiles an operation with XLA where the backend can: the one place in
+`keras_sre` outside export that names backends.
+"""
+
+import functools
+
+import keras
+
+
+def compiled(function, config, *tensors):
+    """Returns `function(config, *tensors)`, compiled by XLA if there is one.
+
+    Keras leaves XLA off on machines without an accelerator when it uses
+    TensorFlow, yet the shifted slices of a ring convolution are fast only when
+    they are fused. So they are compiled by themselves: within `fit`, `predict`
+    and eager calls alike, and as a part of the whole where all is compiled.
+    Layers of equal shapes share one program. The torch backend runs
+    `function` as it is.
+
+    Args:
+        function: pure function of a config and tensors, returning tensors.
+        config: hashable, the static part of the arguments.
+        *tensors: the arguments that may change from call to call.
+
+    Returns:
+        What `function` returns.
+    """
+    signature = tuple((tuple(t.shape), str(t.dtype)) for t in tensors)
+    return _program(function, config, signature)(*tensors)
+
+
+@functools.lru_cache(maxsize=1024)
+def _program(function, config, signature):
+    run = functools.partial(function, config)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # One program for a signature: no retracing, no growing shapes.
+        return tf.function(run, jit_compile=True, autograph=False)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(run)
+    return run
+
+
+def map_tensors(function, tensors):
+    """As `keras.ops.map` over a tuple, but traces `function` only once.
+
+    Args:
+        function: takes a tuple of tensors and returns a tuple of as many
+            tensors of the same dtypes, in any shapes.
+        tensors: tuple of tensors with equal first axes.
+
+    Returns:
+        Tuple of the outputs of `function`, stacked along a new first axis.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        shapes = []
+
+        def traced(inputs):
+            outputs = function(inputs)
+            shapes[:] = [output.shape for output in outputs]
+            return outputs
+
+        signature = tuple(t.dtype for t in tensors)
+        stacked = tf.map_fn(traced, tensors, fn_output_signature=signature)
+        return tuple(
+            tf.ensure_shape(output, [None, *shape])
+            for output, shape in zip(stacked, shapes, strict=True)
+        )
+    return keras.ops.map(function, tensors)

@@ -1,0 +1,79 @@
+"""Checks of layer arguments, each with one clear error."""
+
+import math
+import numbers
+
+
+def ints_per_axis(value, rank, name, axis="spatial axis"):
+    """Returns `value`, an int or one int per axis, as a tuple of `rank` ints.
+
+    Raises:
+        ValueError: if it is anything else, or an entry is below 1.
+
+    Example:
+
+    >>> ints_per_axis(3, 2, "kernel_size")
+    (3, 3)
+    """
+    values = (value,) * rank if isinstance(value, numbers.Integral) else value
+    try:
+        values = tuple(values)
+    except TypeError:
+        values = ()
+    if len(values) != rank or not all(map(_is_positive_int, values)):
+        raise ValueError(
+            f"Received {name}={value!r}. Expected a positive int, or "
+            f"{_count(rank)} of them, one per {axis}."
+        )
+    return tuple(map(int, values))
+
+
+def positive_int(value, name):
+    """Returns `value` as an int, or raises a `ValueError` if it is below 1."""
+    if not _is_positive_int(value):
+        raise ValueError(f"Received {name}={value!r}. Expected a positive int.")
+    return int(value)
+
+
+def positive_floats(value, rank, name):
+    """Returns `None`, or `value` as a tuple of `rank` positive floats.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    if value is None:
+        return None
+    try:
+        values = tuple(map(float, value))
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) != rank or not all(
+        math.isfinite(v) and v > 0 for v in values
+    ):
+        raise ValueError(
+            f"Received {name}={value!r}. Expected None, or {_count(rank)} "
+            "positive float(s): the size of a voxel along each spatial axis."
+        )
+    return values
+
+
+def one_of(value, allowed, name):
+    """Returns `value`, or raises a `ValueError` if it is not in `allowed`."""
+    if value not in allowed:
+        raise ValueError(
+            f"Received {name}={value!r}. Expected one of "
+            f"{', '.join(map(repr, allowed))}."
+        )
+    return value
+
+
+def _is_positive_int(value):
+    return (
+        isinstance(value, numbers.Integral)
+        and not isinstance(value, bool)
+        and value >= 1
+    )
+
+
+def _count(rank):
+    return "a tuple of one" if rank == 1 else f"a tuple of {rank}"
