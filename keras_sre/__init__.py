@@ -1,14 +1,13 @@
 """Rotation-equivariant convolutions, made of rings, for Keras 3."""
 
 from keras_sre import applications
+from keras_sre._version import __version__
 from keras_sre.layers import SREConv1D
 from keras_sre.layers import SREConv2D
 from keras_sre.layers import SREConv3D
 from keras_sre.layers import SymmetricPooling1D
 from keras_sre.layers import SymmetricPooling2D
 from keras_sre.layers import SymmetricPooling3D
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "SREConv1D",
@@ -17,5 +16,6 @@ __all__ = [
     "SymmetricPooling1D",
     "SymmetricPooling2D",
     "SymmetricPooling3D",
+    "__version__",
     "applications",
 ]
