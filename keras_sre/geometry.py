@@ -210,7 +210,7 @@ def ring_filters(
     return filters_for(int(num_rings))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _ring_filters(kernel_size, num_rings, circular, ring_profile, spacing):
     build = {"hard": _hard, "area": _area, "linear": _linear}[ring_profile]
     filters = build(kernel_size, num_rings, circular, spacing)
@@ -244,7 +244,7 @@ def _area(kernel_size, num_rings, circular, spacing):
     return np.diff(covered, axis=0) * inside
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _ball_fraction(radius, cell):
     """Returns the fraction of a box that a ball around the origin covers.
 
@@ -254,7 +254,9 @@ def _ball_fraction(radius, cell):
     num_points = 128 if len(cell) == 2 else 48
     squared = np.zeros(())
     for centre, width in cell[:-1]:
-        points = centre + width * ((np.arange(num_points) + 0.5) / num_points - 0.5)
+        points = centre + width * (
+            (np.arange(num_points) + 0.5) / num_points - 0.5
+        )
         squared = squared[..., None] + points**2
     half_chord = np.sqrt(np.maximum(radius**2 - squared, 0.0))
     centre, width = cell[-1]
@@ -282,9 +284,11 @@ def _linear(kernel_size, num_rings, circular, spacing):
     if num_rings > 1:
         filters[-1] = np.where(offset[-1] > 0, outside, filters[-1])
     filters[filters < 1e-9] = 0.0  # a rounding remnant is not a tap
-    return filters * _inscribed(kernel_size, spacing) if (
-        circular and len(set(kernel_size)) > 1
-    ) else filters
+    return (
+        filters * _inscribed(kernel_size, spacing)
+        if (circular and len(set(kernel_size)) > 1)
+        else filters
+    )
 
 
 def _half_widths(kernel_size, spacing):

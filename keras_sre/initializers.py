@@ -23,8 +23,8 @@ class DenseKernelVariance(keras.initializers.Initializer):
 
     >>> from keras_sre.geometry import ring_filters
     >>> init = DenseKernelVariance("he_normal", ring_filters((5, 5)))
-    >>> init((3, 16, 32)).shape
-    TensorShape([3, 16, 32])
+    >>> tuple(init((3, 16, 32)).shape)
+    (3, 16, 32)
     """
 
     def __init__(self, initializer, filters):

@@ -23,7 +23,7 @@ class RunConfig:
     size: int | None = None
     model: str = "sre_resnet18"
     width: int | None = None
-    kernel_sizes: tuple = (9, 9, 5, 5)
+    kernel_sizes: tuple | None = None
     num_rings: tuple | None = None
     ring_profile: str = "hard"
     epochs: int | None = None
@@ -34,8 +34,9 @@ class RunConfig:
     limit: int | None = None
 
     def __post_init__(self):
-        self.kernel_sizes = tuple(self.kernel_sizes)
-        self.num_rings = tuple(self.num_rings) if self.num_rings else None
+        for name in ("kernel_sizes", "num_rings"):
+            if getattr(self, name) is not None:
+                setattr(self, name, tuple(getattr(self, name)))
         for name, allowed in (
             ("dataset", DATASETS),
             ("model", MODELS),
@@ -74,6 +75,7 @@ class RunConfig:
         defaults = {
             "size": 32 if textures else 28,
             "width": 16 if textures else 64,
+            "kernel_sizes": (5, 5, 3, 3) if textures else (9, 9, 5, 5),
             "epochs": 16 if textures else 20,
         }
         missing = {

@@ -15,32 +15,33 @@ split; the test split is used once.
 """
 
 import argparse
-import contextlib
 import csv
 import dataclasses
-import json
 import os
 import pathlib
 import platform
-import shutil
 import sys
-import tempfile
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-import keras_sre
 import numpy as np
 import report
 from config import RunConfig
 from data import DATASETS
 from data import load_dataset
 from evaluate import evaluate
+from loop import Batches
+from loop import EpochClock
+from loop import even_batch
 from models import MODELS
 from models import build_model
 from models import twin_of
+from run_directory import complete_directory
+from run_directory import write_json
 from tqdm.keras import TqdmCallback
+
+import keras_sre
 
 
 def run(config, output, twin=True, progress=True):
@@ -108,11 +109,10 @@ def train_and_test(config, dataset, folder, progress):
     with open(folder / "history.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history, "seconds"])
-        writer.writerows(
-            zip(range(1, len(seconds) + 1), *history.values(), seconds)
-        )
-    _write_json(folder / "config.json", _describe(config, dataset))
-    _write_json(folder / "metrics.json", metrics)
+        rows = zip(*history.values(), seconds, strict=True)
+        writer.writerows([i, *row] for i, row in enumerate(rows, start=1))
+    write_json(folder / "config.json", _describe(config, dataset))
+    write_json(folder / "metrics.json", metrics)
     return metrics
 
 
@@ -144,13 +144,16 @@ def train(model, config, dataset, folder, progress):
         ),
     ]
     if progress:
-        bar = {"desc": f"{model.name}: training", "dynamic_ncols": True}
-        callbacks.append(TqdmCallback(verbose=0, tqdm_class=_named_bar(bar)))
+        callbacks.append(
+            TqdmCallback(
+                verbose=0, desc=f"{model.name}: training", dynamic_ncols=True
+            )
+        )
     history = model.fit(
         batches,
         epochs=config.epochs,
         validation_data=dataset.splits["val"],
-        validation_batch_size=_even_batch(len(dataset.splits["val"][0])),
+        validation_batch_size=even_batch(len(dataset.splits["val"][0])),
         callbacks=callbacks,
         verbose=0,
     )
@@ -158,94 +161,6 @@ def train(model, config, dataset, folder, progress):
         model.load_weights(best)
         best.unlink()
     return history.history, clock.seconds
-
-
-class Batches(keras.utils.PyDataset):
-    """Shuffled batches of one size: a remainder would be compiled anew."""
-
-    def __init__(self, images, labels, batch_size, seed):
-        super().__init__()
-        self.images, self.labels = images, labels
-        self.batch_size = batch_size
-        self.rng = np.random.default_rng(seed)
-        self.on_epoch_end()
-
-    def __len__(self):
-        return len(self.images) // self.batch_size
-
-    def __getitem__(self, index):
-        first = index * self.batch_size
-        chosen = self.order[first : first + self.batch_size]
-        return self.images[chosen], self.labels[chosen]
-
-    def on_epoch_end(self):
-        self.order = self.rng.permutation(len(self.images))
-
-
-class EpochClock(keras.callbacks.Callback):
-    """Measures the training part of every epoch, without validation."""
-
-    def __init__(self):
-        super().__init__()
-        self.seconds = []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.start = time.perf_counter()
-
-    def on_test_begin(self, logs=None):
-        self.trained = time.perf_counter() - self.start
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(self.trained)
-
-
-@contextlib.contextmanager
-def complete_directory(path):
-    """Yields a temporary folder that takes the name `path` if all went well.
-
-    Raises:
-        ValueError: if `path` cannot be written, or holds something else than
-            a run.
-    """
-    path = path.absolute()
-    if path.exists() and not (
-        path.is_dir()
-        and ((path / "config.json").exists() or not any(path.iterdir()))
-    ):
-        raise ValueError(
-            f"Received --output {path}, which exists and is not a run "
-            "directory. Choose a new name."
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = pathlib.Path(
-            tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent)
-        )
-    except OSError as error:
-        raise ValueError(
-            f"Cannot write to --output {path}: {error.strerror}."
-        ) from error
-    try:
-        folder.chmod(0o755)
-        yield folder
-        if path.exists():
-            shutil.rmtree(path)
-        folder.rename(path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _even_batch(count, most=128):
-    """Returns a batch size that divides `count`, if there is a useful one."""
-    return next(n for n in range(min(count, most), 0, -1) if count % n == 0)
-
-
-def _named_bar(options):
-    import functools
-
-    import tqdm.auto
-
-    return functools.partial(tqdm.auto.tqdm, **options)
 
 
 def _describe(config, dataset):
@@ -264,10 +179,6 @@ def _describe(config, dataset):
     }
 
 
-def _write_json(path, content):
-    path.write_text(json.dumps(content, indent=1) + "\n")
-
-
 def parse_args(argv):
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -277,13 +188,27 @@ def parse_args(argv):
     add("--dataset", default="textures", help=f"one of {', '.join(DATASETS)}")
     add("--root", help="folder of the MedMNIST .npz files (~/.medmnist)")
     add("--size", type=int, help="pixels per side (textures 32, else 28)")
-    add("--model", help=f"one of {', '.join(MODELS)}; trained without its "
-        "plain twin if given (default: sre_resnet18 and its twin)")
+    add(
+        "--model",
+        help=f"one of {', '.join(MODELS)}; trained without its "
+        "plain twin if given (default: sre_resnet18 and its twin)",
+    )
     add("--width", type=int, help="filters of stage 1 (textures 16, else 64)")
-    add("--kernel-sizes", type=int, nargs="+", default=[9, 9, 5, 5],
-        metavar="K", help="odd ring kernel sizes, one per stage (9 9 5 5)")
-    add("--num-rings", type=int, nargs="+", metavar="B",
-        help="rings per kernel, one per stage (k // 2 + 1)")
+    add(
+        "--kernel-sizes",
+        type=int,
+        nargs="+",
+        metavar="K",
+        help="odd ring kernel sizes, one per stage (textures 5 5 3 3, else "
+        "9 9 5 5)",
+    )
+    add(
+        "--num-rings",
+        type=int,
+        nargs="+",
+        metavar="B",
+        help="rings per kernel, one per stage (k // 2 + 1)",
+    )
     add("--ring-profile", default="hard", help="hard, area or linear")
     add("--epochs", type=int, help="(textures 16, else 20)")
     add("--batch-size", type=int, default=32, help="(32)")
@@ -302,7 +227,7 @@ def main(argv=None):
         config = RunConfig(**args, model=model or "sre_resnet18")
         output = output or f"saved_models/{config.dataset}_{config.model}"
         results = run(config, output, twin=model is None)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"fit.py: {error}")
     except KeyboardInterrupt:
         sys.exit("fit.py: interrupted; nothing was written.")

@@ -1,6 +1,7 @@
 """The networks of the scripts: SRE-ResNets and their plain twins."""
 
 import keras
+
 from keras_sre import applications
 from keras_sre.applications import blocks
 from keras_sre.applications import resnet
@@ -25,7 +26,10 @@ def build_model(name, input_shape, classes, width, **ring_options):
     """
     if name in SRE_MODELS:
         return SRE_MODELS[name](
-            input_shape=input_shape, classes=classes, width=width, **ring_options
+            input_shape=input_shape,
+            classes=classes,
+            width=width,
+            **ring_options,
         )
     return build_plain_resnet(name, input_shape, classes, width)
 

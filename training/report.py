@@ -27,7 +27,9 @@ def print_table(results, title):
     """Prints one row of accuracies for each of a list of `metrics.json`."""
     rows = table.Table(title=title)
     for column in COLUMNS:
-        rows.add_column(column, justify="left" if column == "model" else "right")
+        rows.add_column(
+            column, justify="left" if column == "model" else "right"
+        )
     for result in results:
         rows.add_row(*_cells(result))
     console.Console(width=max(88, console.Console().width)).print(rows)

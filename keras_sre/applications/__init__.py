@@ -3,3 +3,9 @@
 from keras_sre.applications.resnet import SREResNet18
 from keras_sre.applications.resnet import SREResNet34
 from keras_sre.applications.resnet import SREResNet50
+
+__all__ = [
+    "SREResNet18",
+    "SREResNet34",
+    "SREResNet50",
+]

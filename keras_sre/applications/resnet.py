@@ -77,8 +77,9 @@ _DOC = """{name} in 2D, as a functional `keras.Model`.
     """
 
 
-def _variant(function_name, block, num_blocks):
+def _variant(depth, block, num_blocks):
     """Returns the public function that builds one depth of SRE-ResNet."""
+    function_name, model_name = f"SREResNet{depth}", f"sre_resnet{depth}"
 
     def build(
         include_top=True,
@@ -96,7 +97,7 @@ def _variant(function_name, block, num_blocks):
         harmonic_fraction=0.5,
         width=64,
         stem="auto",
-        name=function_name.lower().replace("sre", "sre_"),
+        name=model_name,
     ):
         # === Validation ===
         weights = _check_weights(weights)
@@ -254,8 +255,6 @@ def _check_weights(weights):
     return path
 
 
-SREResNet18 = _variant("SREResNet18", blocks.apply_basic_block, (2, 2, 2, 2))
-SREResNet34 = _variant("SREResNet34", blocks.apply_basic_block, (3, 4, 6, 3))
-SREResNet50 = _variant(
-    "SREResNet50", blocks.apply_bottleneck_block, (3, 4, 6, 3)
-)
+SREResNet18 = _variant(18, blocks.apply_basic_block, (2, 2, 2, 2))
+SREResNet34 = _variant(34, blocks.apply_basic_block, (3, 4, 6, 3))
+SREResNet50 = _variant(50, blocks.apply_bottleneck_block, (3, 4, 6, 3))

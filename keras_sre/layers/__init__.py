@@ -6,3 +6,12 @@ from keras_sre.layers.sre_conv import SREConv3D
 from keras_sre.layers.symmetric_pooling import SymmetricPooling1D
 from keras_sre.layers.symmetric_pooling import SymmetricPooling2D
 from keras_sre.layers.symmetric_pooling import SymmetricPooling3D
+
+__all__ = [
+    "SREConv1D",
+    "SREConv2D",
+    "SREConv3D",
+    "SymmetricPooling1D",
+    "SymmetricPooling2D",
+    "SymmetricPooling3D",
+]

@@ -13,8 +13,8 @@ class SREConv2D(BaseSREConv):
     is constant on `num_rings` concentric rings, one weight for each ring, input
     channel and filter, so that turning or mirroring the input turns or mirrors
     the output. A 9x9 kernel has 5 weights where `Conv2D` has 81, and costs
-    fewer operations than a 3x3 `Conv2D`: it is computed as ring sums, which have
-    no weights, and one pointwise product.
+    fewer operations than a 3x3 `Conv2D`: it is computed as ring sums, which
+    have no weights, and one pointwise product.
 
     Exactness: at stride 1 the layer commutes with the eight symmetries of the
     square grid (90-degree turns and flips) exactly, up to rounding, with
@@ -94,10 +94,10 @@ class SREConv2D(BaseSREConv):
 
     >>> x = np.ones((4, 28, 28, 3), "float32")
     >>> layer = SREConv2D(8, 5, padding="same")
-    >>> layer(x).shape
-    TensorShape([4, 28, 28, 8])
-    >>> layer.ring_kernel.shape, layer.kernel.shape
-    ((3, 3, 8), TensorShape([5, 5, 3, 8]))
+    >>> tuple(layer(x).shape)
+    (4, 28, 28, 8)
+    >>> tuple(layer.ring_kernel.shape), tuple(layer.kernel.shape)
+    ((3, 3, 8), (5, 5, 3, 8))
 
     References:
         - [Du et al., 2025](https://arxiv.org/abs/2501.09753), section 2: the
@@ -131,8 +131,9 @@ class SREConv1D(BaseSREConv):
 
     Example:
 
-    >>> SREConv1D(8, 5, padding="same")(np.ones((4, 100, 3), "float32")).shape
-    TensorShape([4, 100, 8])
+    >>> x = np.ones((4, 100, 3), "float32")
+    >>> tuple(SREConv1D(8, 5, padding="same")(x).shape)
+    (4, 100, 8)
     """
 
     rank = 1
@@ -165,8 +166,8 @@ class SREConv3D(BaseSREConv):
 
     >>> x = np.ones((1, 8, 16, 16, 2), "float32")
     >>> layer = SREConv3D(4, (3, 7, 7), spacing=(2.5, 1, 1), padding="same")
-    >>> layer(x).shape
-    TensorShape([1, 8, 16, 16, 4])
+    >>> tuple(layer(x).shape)
+    (1, 8, 16, 16, 4)
     """
 
     rank = 3

@@ -87,6 +87,5 @@ def _is_one(size):
 
 def _on_cpu():
     return keras.backend.backend() in ("tensorflow", "jax") and all(
-        device.startswith("cpu")
-        for device in keras.distribution.list_devices()
+        device.startswith("cpu") for device in keras.distribution.list_devices()
     )

@@ -1,0 +1,69 @@
+"""What defines a ring convolution, apart from its tensors."""
+
+import dataclasses
+
+from keras import ops
+
+from keras_sre.geometry import ring_filters
+
+
+@dataclasses.dataclass(frozen=True)
+class RingConvConfig:
+    """Everything that defines a ring convolution but its tensors.
+
+    `kernel_size`, `strides` and `dilation_rate` are tuples of one int per
+    spatial axis, `spacing` one of floats or `None`; the rest is as in
+    `keras_sre.SREConv2D`.
+    """
+
+    kernel_size: tuple
+    num_rings: int | None = None
+    circular: bool = True
+    ring_profile: str = "hard"
+    spacing: tuple | None = None
+    strides: tuple = (1,)
+    padding: str = "valid"
+    dilation_rate: tuple = (1,)
+    groups: int = 1
+
+    @property
+    def filters(self):
+        """The fixed ring filters, shape `(num_rings, *kernel_size)`."""
+        return ring_filters(
+            self.kernel_size,
+            self.num_rings,
+            self.circular,
+            self.ring_profile,
+            self.spacing,
+        )
+
+    @property
+    def spans(self):
+        """How many cells each kernel axis reaches beyond its first tap."""
+        return tuple(
+            (size - 1) * rate
+            for size, rate in zip(
+                self.kernel_size, self.dilation_rate, strict=True
+            )
+        )
+
+    def paddings(self, spatial_shape):
+        """Returns `(before, after)` zeros for each axis, as Keras pads."""
+        if self.padding == "valid":
+            return [(0, 0) for _ in self.spans]
+        if self.padding == "causal":
+            return [(span, 0) for span in self.spans]
+        paddings = []
+        for size, span, stride in zip(
+            spatial_shape, self.spans, self.strides, strict=True
+        ):
+            total = span
+            if stride > 1:
+                total = span + 1 - size + (-(-size // stride) - 1) * stride
+                total = (
+                    max(total, 0)
+                    if isinstance(total, int)
+                    else ops.maximum(total, 0)
+                )
+            paddings.append((total // 2, total - total // 2))
+        return paddings

@@ -1,0 +1,34 @@
+"""Every example in a docstring runs and prints what it says."""
+
+import doctest
+import importlib
+import pkgutil
+
+import numpy as np
+import pytest
+
+import keras_sre
+
+LIBRARY = [
+    module.name
+    for module in pkgutil.walk_packages(keras_sre.__path__, "keras_sre.")
+]
+
+
+@pytest.mark.parametrize("name", [*LIBRARY, "transforms"])
+def test_examples_run(name):
+    module = importlib.import_module(name)
+    results = doctest.testmod(
+        module,
+        extraglobs={"np": np},
+        optionflags=doctest.NORMALIZE_WHITESPACE,
+    )
+    assert results.failed == 0
+
+
+def test_public_layers_have_examples():
+    finder = doctest.DocTestFinder(recurse=False)
+    for name in keras_sre.__all__:
+        item = getattr(keras_sre, name)
+        if isinstance(item, type):
+            assert any(test.examples for test in finder.find(item)), name

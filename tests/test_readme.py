@@ -1,0 +1,65 @@
+"""The README's commands and examples are what is run elsewhere."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_main_command_installs_and_fits():
+    (command,) = re.findall(r"^pip install .*fit\.py$", README, re.M)
+    steps = command.split(" && ")
+    assert steps[0] == 'pip install ".[train]"'
+    assert steps[-1] == "python training/fit.py"
+
+
+def test_test_command_installs_and_tests():
+    (command,) = re.findall(r"^pip install .*pytest$", README, re.M)
+    steps = command.split(" && ")
+    assert steps[0] == 'pip install ".[test]"'
+    assert steps[-1] == "python -m pytest"
+
+
+def test_ci_runs_the_command_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "README.md" in script
+    assert "-m venv" in script
+    assert "eval" in script
+
+
+def test_extras_exist():
+    setup = (ROOT / "setup.cfg").read_text()
+    for extra in ("train", "test"):
+        assert re.search(rf"^{extra} =$", setup, re.M)
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"```python\n(.*?)```", README, re.S)
+)
+def test_examples_run(block, tmp_path):
+    subprocess.run(
+        [sys.executable, "-c", block], check=True, cwd=tmp_path, timeout=300
+    )
+
+
+def test_library_imports_only_keras_and_numpy():
+    code = (
+        "import sys, keras, numpy; before = set(sys.modules)\n"
+        "import keras_sre\n"
+        "new = {m.partition('.')[0] for m in set(sys.modules) - before}\n"
+        "print(sorted(new - {'keras_sre', 'keras', 'numpy'}))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    third_party = eval(output.stdout.splitlines()[-1])
+    assert set(third_party) <= set(sys.stdlib_module_names)
