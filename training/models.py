@@ -43,7 +43,7 @@ def build_plain_resnet(name, input_shape, classes, width=64):
     """The plain twin: 3x3 `Conv2D`, same depth, width, stem and map sizes."""
     block, num_blocks = PLAIN_MODELS[name]
     inputs = keras.Input(input_shape)
-    x = resnet.apply_stem(inputs, width, "small", plain_convolution(5))
+    x = resnet.apply_stem(inputs, width, "small", plain_parts(5))
     for stage, repeats in enumerate(num_blocks):
         x = blocks.apply_stack(
             x,
@@ -51,16 +51,15 @@ def build_plain_resnet(name, input_shape, classes, width=64):
             num_blocks=repeats,
             strides=1 if stage == 0 else 2,
             block=block,
-            convolve=plain_convolution(3),
-            downsample=leave_to_strides,
+            parts=plain_parts(3),
             name=f"stage{stage + 1}",
         )
     outputs = resnet.apply_head(x, True, None, classes, "softmax")
     return keras.Model(inputs, outputs, name=name)
 
 
-def plain_convolution(kernel_size):
-    """Returns the `convolve` function of `blocks` that uses `Conv2D`."""
+def plain_parts(kernel_size):
+    """Returns the `blocks.Parts` of an ordinary Keras network."""
 
     def convolve(x, filters, strides, name):
         return keras.layers.Conv2D(
@@ -75,9 +74,7 @@ def plain_convolution(kernel_size):
             name=name,
         )(x)
 
-    return convolve
+    def leave_to_strides(x, strides, name):
+        return x, strides
 
-
-def leave_to_strides(x, strides, name):
-    """The `downsample` function of `blocks` for strided convolutions."""
-    return x, strides
+    return blocks.Parts(convolve, leave_to_strides)

@@ -16,6 +16,7 @@ from keras import layers
 
 from keras_sre import validation
 from keras_sre.applications import blocks
+from keras_sre.layers import FusedBatchNormalization
 from keras_sre.layers import SREConv2D
 from keras_sre.layers import SymmetricPooling2D
 
@@ -120,7 +121,7 @@ def _variant(depth, block, num_blocks):
         inputs = _make_inputs(input_tensor, input_shape, include_top)
         if stem == "auto":
             stem = _choose_stem(inputs.shape)
-        x = apply_stem(inputs, width, stem, ring_convolution(5, None, options))
+        x = apply_stem(inputs, width, stem, ring_parts(5, None, options))
         for stage, repeats in enumerate(num_blocks):
             x = blocks.apply_stack(
                 x,
@@ -128,10 +129,9 @@ def _variant(depth, block, num_blocks):
                 num_blocks=repeats,
                 strides=1 if stage == 0 else 2,
                 block=block,
-                convolve=ring_convolution(
+                parts=ring_parts(
                     kernel_sizes[stage], num_rings[stage], options
                 ),
-                downsample=symmetric_downsample,
                 name=f"stage{stage + 1}",
             )
         outputs = apply_head(
@@ -149,8 +149,8 @@ def _variant(depth, block, num_blocks):
     return build
 
 
-def ring_convolution(kernel_size, num_rings, options):
-    """Returns the `convolve` function of `blocks` that uses `SREConv2D`."""
+def ring_parts(kernel_size, num_rings, options):
+    """Returns the `blocks.Parts` of an equivariant network."""
 
     def convolve(x, filters, strides, name):
         return SREConv2D(
@@ -167,21 +167,19 @@ def ring_convolution(kernel_size, num_rings, options):
             **options,
         )(x)
 
-    return convolve
+    def downsample(x, strides, name):
+        if strides > 1:
+            x = SymmetricPooling2D(strides, name=name)(x)
+        return x, 1
+
+    return blocks.Parts(convolve, downsample, FusedBatchNormalization)
 
 
-def symmetric_downsample(x, strides, name):
-    """The `downsample` function of `blocks` that pools symmetrically."""
-    if strides > 1:
-        x = SymmetricPooling2D(strides, name=name)(x)
-    return x, 1
-
-
-def apply_stem(x, filters, stem, convolve):
-    x = convolve(x, filters, 1, "stem_conv")
+def apply_stem(x, filters, stem, parts):
+    x = parts.convolve(x, filters, 1, "stem_conv")
     if stem == "large":
         x = SymmetricPooling2D(2, name="stem_pool1")(x)
-    x = blocks.apply_norm(x, "stem")
+    x = blocks.apply_norm(x, parts, "stem")
     if stem == "large":
         x = SymmetricPooling2D(2, mode="max", name="stem_pool2")(x)
     return x

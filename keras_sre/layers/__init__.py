@@ -1,5 +1,6 @@
 """Keras layers, each equivariant to rotation and reflection."""
 
+from keras_sre.layers.fused_batch_normalization import FusedBatchNormalization
 from keras_sre.layers.sre_conv import SREConv1D
 from keras_sre.layers.sre_conv import SREConv2D
 from keras_sre.layers.sre_conv import SREConv3D
@@ -8,6 +9,7 @@ from keras_sre.layers.symmetric_pooling import SymmetricPooling2D
 from keras_sre.layers.symmetric_pooling import SymmetricPooling3D
 
 __all__ = [
+    "FusedBatchNormalization",
     "SREConv1D",
     "SREConv2D",
     "SREConv3D",

@@ -10,7 +10,7 @@ import operator
 import keras
 from keras import ops
 
-from keras_sre.ops.compilation import compiled
+from keras_sre.ops.backend import compiled
 from keras_sre.ops.ring_sum import depthwise_ring_sums
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.ring_sum import sum_of_ring_sums

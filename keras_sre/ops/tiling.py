@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_sre.ops.compilation import map_tensors
+from keras_sre.ops.backend import map_tensors
 
 # A tile's ring sums fit in the cache of a core or two. A whole batch below the
 # second size does, near enough: a loop would cost more than it saves. Above the

@@ -1,6 +1,4 @@
-"""Compiles an operation with XLA where the backend can: the one place in
-`keras_sre` outside export that names backends.
-"""
+"""What differs between backends: all that names one, apart from export."""
 
 import functools
 
@@ -72,3 +70,46 @@ def map_tensors(function, tensors):
             for output, shape in zip(stacked, shapes, strict=True)
         )
     return keras.ops.map(function, tensors)
+
+
+def fused_batch_norm(
+    x, scale, offset, mean=None, variance=None, *, epsilon, axis
+):
+    """Normalises a map by one fused kernel, if the backend has one.
+
+    Args:
+        x: tensor of rank 4 with channels last.
+        scale: tensor of shape `(channels,)`.
+        offset: tensor of shape `(channels,)`.
+        mean: tensor of shape `(channels,)`, or `None` to take the batch's.
+        variance: likewise.
+        epsilon: float, added to the variance.
+        axis: int, the channels axis.
+
+    Returns:
+        The normalised map and the mean and (biased) variance used, or `None`
+        where there is no such kernel: then the caller has to do without.
+    """
+    if (
+        keras.backend.backend() != "tensorflow"
+        or len(x.shape) != 4
+        or axis not in (-1, 3)
+        or x.dtype == "float64"
+    ):
+        return None
+    import tensorflow as tf
+
+    training = mean is None
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=scale,
+        offset=offset,
+        mean=[] if training else mean,
+        variance=[] if training else variance,
+        epsilon=epsilon,
+        is_training=training,
+    )
+    if training:  # the kernel divides by n - 1
+        count = tf.cast(tf.size(x) // tf.shape(x)[-1], variance.dtype)
+        variance *= (count - 1) / count
+    return outputs, mean, variance
