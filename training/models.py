@@ -61,10 +61,10 @@ def build_plain_resnet(name, input_shape, classes, width=64):
 def plain_parts(kernel_size):
     """Returns the `blocks.Parts` of an ordinary Keras network."""
 
-    def convolve(x, filters, strides, name):
+    def convolve(x, filters, strides, name, size=kernel_size):
         return keras.layers.Conv2D(
             filters,
-            kernel_size,
+            size,
             strides=strides,
             padding="same",
             use_bias=False,
@@ -74,7 +74,10 @@ def plain_parts(kernel_size):
             name=name,
         )(x)
 
+    def pointwise(x, filters, strides, name):
+        return convolve(x, filters, strides, name, size=1)
+
     def leave_to_strides(x, strides, name):
         return x, strides
 
-    return blocks.Parts(convolve, leave_to_strides)
+    return blocks.Parts(convolve, pointwise, leave_to_strides)

@@ -16,12 +16,14 @@ class Parts:
     """What a residual network is made of.
 
     - `convolve(x, filters, strides, name)` returns a spatial convolution;
+    - `pointwise(x, filters, strides, name)` returns a 1x1 convolution;
     - `downsample(x, strides, name)` returns `(x, strides)`: either a smaller
       map and 1, or the map as it is and the strides left to the convolution;
     - `normalization` is a batch normalisation layer class.
     """
 
     convolve: collections.abc.Callable
+    pointwise: collections.abc.Callable
     downsample: collections.abc.Callable
     normalization: type = layers.BatchNormalization
 
@@ -39,17 +41,6 @@ def apply_norm(x, parts, name, activation="relu"):
     return layers.Activation(activation, name=f"{name}_{activation}")(x)
 
 
-def apply_pointwise(x, filters, strides, name):
-    return layers.Conv2D(
-        filters,
-        1,
-        strides=strides,
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=name,
-    )(x)
-
-
 def apply_basic_block(x, filters, strides, parts, name):
     """Two spatial convolutions and a shortcut (He et al., 2015, figure 5)."""
     x, strides = parts.downsample(x, strides, f"{name}_pool")
@@ -62,12 +53,12 @@ def apply_basic_block(x, filters, strides, parts, name):
 
 def apply_bottleneck_block(x, filters, strides, parts, name):
     """A spatial convolution between pointwise ones; 4 times the filters."""
-    y = apply_pointwise(x, filters, 1, f"{name}_conv1")
+    y = parts.pointwise(x, filters, 1, f"{name}_conv1")
     y = apply_norm(y, parts, f"{name}_conv1")
     y, rest = parts.downsample(y, strides, f"{name}_pool")
     y = parts.convolve(y, filters, rest, f"{name}_conv2")
     y = apply_norm(y, parts, f"{name}_conv2")
-    y = apply_pointwise(y, 4 * filters, 1, f"{name}_conv3")
+    y = parts.pointwise(y, 4 * filters, 1, f"{name}_conv3")
     y = apply_norm(y, parts, f"{name}_conv3", activation=None)
     x, strides = parts.downsample(x, strides, f"{name}_shortcut_pool")
     return _add_shortcut(x, y, 4 * filters, strides, parts, name)
@@ -75,7 +66,7 @@ def apply_bottleneck_block(x, filters, strides, parts, name):
 
 def _add_shortcut(x, y, filters, strides, parts, name):
     if strides > 1 or x.shape[channels_axis()] != filters:
-        x = apply_pointwise(x, filters, strides, f"{name}_shortcut")
+        x = parts.pointwise(x, filters, strides, f"{name}_shortcut")
         x = apply_norm(x, parts, f"{name}_shortcut", activation=None)
     y = layers.Add(name=f"{name}_add")([x, y])
     return layers.Activation("relu", name=f"{name}_relu")(y)

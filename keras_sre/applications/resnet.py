@@ -152,27 +152,32 @@ def _variant(depth, block, num_blocks):
 def ring_parts(kernel_size, num_rings, options):
     """Returns the `blocks.Parts` of an equivariant network."""
 
-    def convolve(x, filters, strides, name):
+    def convolve(x, filters, strides, name, size=kernel_size, rings=num_rings):
         return SREConv2D(
             filters,
-            kernel_size,
+            size,
             strides=strides,
             padding="same",
             use_bias=False,
             kernel_initializer=keras.initializers.VarianceScaling(
                 2.0, "fan_out", "untruncated_normal"
             ),
-            num_rings=num_rings,
+            num_rings=rings,
             name=name,
             **options,
         )(x)
+
+    def pointwise(x, filters, strides, name):
+        return convolve(x, filters, strides, name, size=1, rings=None)
 
     def downsample(x, strides, name):
         if strides > 1:
             x = SymmetricPooling2D(strides, name=name)(x)
         return x, 1
 
-    return blocks.Parts(convolve, downsample, FusedBatchNormalization)
+    return blocks.Parts(
+        convolve, pointwise, downsample, FusedBatchNormalization
+    )
 
 
 def apply_stem(x, filters, stem, parts):

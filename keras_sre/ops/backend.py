@@ -27,6 +27,17 @@ def compiled(function, config, *tensors):
     return _program(function, config, signature)(*tensors)
 
 
+def as_tensor(x):
+    """Returns an array or variable as a plain tensor of the backend."""
+    x = keras.ops.convert_to_tensor(x)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Keras returns a variable as it is. A custom gradient refuses those.
+        x = tf.convert_to_tensor(x)
+    return x
+
+
 @functools.lru_cache(maxsize=1024)
 def _program(function, config, signature):
     run = functools.partial(function, config)
@@ -58,13 +69,16 @@ def map_tensors(function, tensors):
 
         shapes = []
 
-        def traced(inputs):
-            outputs = function(inputs)
+        def traced(index):  # read in place: `map_fn` would copy its inputs
+            outputs = function(tuple(t[index] for t in tensors))
             shapes[:] = [output.shape for output in outputs]
             return outputs
 
-        signature = tuple(t.dtype for t in tensors)
-        stacked = tf.map_fn(traced, tensors, fn_output_signature=signature)
+        stacked = tf.map_fn(
+            traced,
+            tf.range(tf.shape(tensors[0])[0]),
+            fn_output_signature=tuple(t.dtype for t in tensors),
+        )
         return tuple(
             tf.ensure_shape(output, [None, *shape])
             for output, shape in zip(stacked, shapes, strict=True)
@@ -113,3 +127,13 @@ def fused_batch_norm(
         count = tf.cast(tf.size(x) // tf.shape(x)[-1], variance.dtype)
         variance *= (count - 1) / count
     return outputs, mean, variance
+
+
+def on_cpu():
+    """Returns whether the backend sees no accelerator."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return not torch.accelerator.is_available()
+    devices = keras.distribution.list_devices()
+    return all(device.startswith("cpu") for device in devices)

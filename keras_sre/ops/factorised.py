@@ -4,6 +4,7 @@ Inside these functions maps are `(..., groups, channels of a group)` and weights
 `(groups, inputs, outputs)`.
 """
 
+import dataclasses
 import functools
 import operator
 
@@ -38,13 +39,10 @@ def depthwise_ring_conv(x, ring_kernel, config):
 
 
 def slices_ring_conv(x, ring_kernel, config):
-    """Ring convolution of slices and adds, compiled by XLA.
+    """Ring convolution of slices and adds, with its self-adjoint gradient.
 
-    At stride 1 its gradient is made of ring sums once more; strided layers
-    are differentiated by the backend.
+    Both directions are compiled by XLA.
     """
-    if max(config.strides) > 1:
-        return compiled(_forward, config, x, ring_kernel)
 
     @ops.custom_gradient
     def convolve(x, ring_kernel):
@@ -94,15 +92,25 @@ def _backward(config, x, ring_kernel, upstream):
     num_rings, group_channels, num_filters = ring_kernel.shape
     groups, channels = config.groups, x.shape[-1]
     paddings = config.paddings(ops.shape(x)[1:-1])
+    # What makes ring sums of the upstream gradient as large as the input.
     adjoint = [
-        (span - before, span - after)
-        for span, (before, after) in zip(config.spans, paddings, strict=True)
+        (span - before, size + before - 1 - (steps - 1) * stride)
+        for span, (before, _), size, steps, stride in zip(
+            config.spans,
+            paddings,
+            ops.shape(x)[1:-1],
+            ops.shape(upstream)[1:-1],
+            config.strides,
+            strict=True,
+        )
     ]
-    sum_input = 4 * channels <= num_filters
+    stride_1 = dataclasses.replace(config, strides=(1,) * len(config.strides))
+    sum_input = 4 * channels <= num_filters or max(config.strides) > 1
 
     def sum_input_tile(x, dy):
         maps = _product(dy, _weights(ring_kernel, groups, "fbc"))
-        dx = _ring_sums(sum_of_ring_sums, pad(maps, adjoint), config)
+        maps = pad(_spread(maps, config.strides), adjoint)
+        dx = _ring_sums(sum_of_ring_sums, maps, stride_1)
         sums = _ring_sums(ring_sums, pad(x, paddings), config)
         return dx, _outer(sums, dy)  # (groups, rings * channels, filters)
 
@@ -183,6 +191,20 @@ def pad(x, paddings, first_axis=1):
     unpadded = len(x.shape) - first_axis - len(paddings)
     widths = [(0, 0)] * first_axis + list(paddings) + [(0, 0)] * unpadded
     return ops.pad(x, widths)
+
+
+def _spread(x, strides):
+    """Puts `stride - 1` zeros between neighbours along each spatial axis."""
+    for axis, stride in enumerate(strides, start=1):
+        if stride > 1:
+            shape = list(ops.shape(x))
+            x = ops.expand_dims(x, axis + 1)
+            widths = [(0, 0)] * len(x.shape)
+            widths[axis + 1] = (0, stride - 1)
+            shape[axis] *= stride
+            x = ops.reshape(ops.pad(x, widths), shape)
+            x = x[(slice(None),) * axis + (slice(None, 1 - stride),)]
+    return x
 
 
 def _split_groups(x, groups):

@@ -2,10 +2,10 @@
 
 import math
 
-import keras
 from keras import ops
 
 from keras_sre.ops.backend import map_tensors
+from keras_sre.ops.backend import on_cpu
 
 # A tile's ring sums fit in the cache of a core or two. A whole batch below the
 # second size does, near enough: a loop would cost more than it saves. Above the
@@ -53,14 +53,14 @@ def map_tiles(function, *maps, width, summed=()):
 def exceeds_cache(x, width):
     """Returns whether one image's map of `width` channels strains the cache."""
     image_bytes = _image_bytes(x, width)
-    return image_bytes is not None and image_bytes > IMAGE_BYTES and _on_cpu()
+    return image_bytes is not None and image_bytes > IMAGE_BYTES and on_cpu()
 
 
 def _plan(x, width):
     """Returns how many tiles, and how many images in each."""
     batch = ops.shape(x)[0]
     image_bytes = _image_bytes(x, width)
-    if image_bytes is None or not _on_cpu() or _is_one(batch):
+    if image_bytes is None or not on_cpu() or _is_one(batch):
         return 1, batch
     most = max(1, int(TILE_BYTES // image_bytes))
     if isinstance(batch, int):
@@ -83,9 +83,3 @@ def _image_bytes(x, width):
 
 def _is_one(size):
     return isinstance(size, int) and size == 1
-
-
-def _on_cpu():
-    return keras.backend.backend() in ("tensorflow", "jax") and all(
-        device.startswith("cpu") for device in keras.distribution.list_devices()
-    )
