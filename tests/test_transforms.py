@@ -1,31 +1,14 @@
 """Rotation and reflection of images, against recorded official outputs."""
 
-import json
-
 import numpy as np
 import pytest
 import transforms
-
-
-def cases(golden, name, kinds):
-    arrays = golden(name)
-    for i, text in enumerate(arrays["configs"]):
-        config = json.loads(str(text))
-        if config["kind"] in kinds:
-            prefix = f"{i:03d}/"
-            yield (
-                config,
-                {
-                    key.removeprefix(prefix): arrays[key]
-                    for key in arrays.files
-                    if key.startswith(prefix)
-                },
-            )
+from helpers import golden_cases
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 def test_rotation_equals_torchvision(golden, interpolation):
-    for config, arrays in cases(golden, "rotate2d", [interpolation]):
+    for config, arrays in golden_cases(golden("rotate2d"), [interpolation]):
         images = np.moveaxis(arrays["x"], 0, -1)[None]
         for i, angle in enumerate(config["angles_deg"]):
             turned = transforms.rotate(images, angle, interpolation)[0]
@@ -37,7 +20,7 @@ def test_rotation_equals_torchvision(golden, interpolation):
 
 
 def test_flips_equal_the_official_protocol(golden):
-    for config, arrays in cases(golden, "protocol2d", ["flip"]):
+    for config, arrays in golden_cases(golden("protocol2d"), ["flip"]):
         name = {"vflip": "vertical", "hflip": "horizontal"}.get(
             config.get("flip")
         )

@@ -106,7 +106,7 @@ def time_models(repeats):
     }
     rows = []
     for name, jit in names:
-        row = {"model": name, "XLA": "on" if jit else "auto (off)"}
+        row = {"model": name, "XLA": "on" if jit else "auto"}
         for figure, value in figures[name, jit].items():
             plain = min(figures[MODELS[0], mode][figure] for mode in modes)
             row[figure] = value
@@ -180,7 +180,7 @@ def print_first_step(name, jit):
 def print_rows(rows, title):
     grid = table.Table(title=title)
     for column in rows[0]:
-        grid.add_column(column, justify="right")
+        grid.add_column(column.replace("_", " "), justify="right")
     for row in rows:
         grid.add_row(*map(_cell, row.values()))
     console.Console(width=max(110, console.Console().width)).print(grid)

@@ -97,7 +97,13 @@ def _load_medmnist(name, root, size):
                 if images.ndim == 3:
                     images = images[..., None]
                 splits[split] = images / 127.5 - 1, labels.astype("int64")
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        ValueError,
+        zipfile.BadZipFile,
+    ) as error:
         raise ValueError(f"Cannot read {path}: {error}.") from error
     return Dataset(name, splits, tuple(info["label"].values()), md5)
 

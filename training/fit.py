@@ -20,6 +20,7 @@ import dataclasses
 import os
 import pathlib
 import platform
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -222,6 +223,8 @@ def parse_args(argv):
 
 def main(argv=None):
     args = vars(parse_args(argv))
+    # A stopped run cleans up as an interrupted one does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     output, model = args.pop("output"), args.pop("model")
     try:
         config = RunConfig(**args, model=model or "sre_resnet18")

@@ -32,7 +32,7 @@ def print_table(results, title):
         )
     for result in results:
         rows.add_row(*_cells(result))
-    console.Console(width=max(88, console.Console().width)).print(rows)
+    console.Console(width=max(96, console.Console().width)).print(rows)
 
 
 def _cells(result):

@@ -64,4 +64,4 @@ def _grey(picture):
 
 def _standardise(crop):
     centred = crop - crop.mean()
-    return (centred / max(centred.std(), 1e-3)).astype("float32")
+    return (centred / max(centred.std(), 1e-6)).astype("float32")

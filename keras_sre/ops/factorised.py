@@ -31,7 +31,7 @@ def depthwise_ring_conv(x, ring_kernel, config):
     sums = ops.concatenate(
         [
             _split_groups(ring, groups)
-            for ring in ops.split(sums, len(ring_kernel), axis=-1)
+            for ring in ops.split(sums, ring_kernel.shape[0], axis=-1)
         ],
         axis=-1,
     )  # (..., groups, rings * channels)
@@ -50,7 +50,9 @@ def slices_ring_conv(x, ring_kernel, config):
             upstream = args[-1] if upstream is None else upstream
             return compiled(_backward, config, x, ring_kernel, upstream)
 
-        return compiled(_forward, config, x, ring_kernel), gradient
+        # The gradient is ours: nothing in here is to be recorded for another.
+        inputs = ops.stop_gradient(x), ops.stop_gradient(ring_kernel)
+        return compiled(_forward, config, *inputs), gradient
 
     return convolve(x, ring_kernel)
 

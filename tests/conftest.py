@@ -1,0 +1,52 @@
+"""Shared fixtures: randomness, recorded outputs, real data."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+
+SHARED = pathlib.Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20250412)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    keras.utils.set_random_seed(7)
+
+
+@pytest.fixture(autouse=True)
+def _default_settings():
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Loads outputs recorded from the official packages, if they are here."""
+    folder = pathlib.Path(os.environ.get("KERAS_SRE_GOLDEN", SHARED / "golden"))
+
+    def load(name):
+        path = folder / f"{name}.npz"
+        if not path.is_file():
+            pytest.skip(f"{name}.npz of the recorded outputs is not here")
+        return np.load(path, allow_pickle=False)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def medmnist_root():
+    folder = pathlib.Path(os.environ.get("MEDMNIST_ROOT", SHARED / "medmnist"))
+    if not (folder / "breastmnist.npz").is_file():
+        pytest.skip("the MedMNIST files are not here")
+    pytest.importorskip("medmnist.info")
+    return folder

@@ -1,0 +1,140 @@
+"""Rings: against the official package, symmetry, coverage, errors."""
+
+import numpy as np
+import pytest
+from helpers import golden_cases
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_sre import geometry
+from keras_sre.geometry import ring_filters
+from keras_sre.geometry import ring_index
+
+
+def test_ring_maps_equal_the_official_ones(golden):
+    count = 0
+    for config, arrays in golden_cases(
+        golden("sre_index_maps"), ["2d_odd", "3d_odd"]
+    ):
+        found = ring_index(
+            tuple(config["kernel_size"]),
+            config["sre_k_effective"],
+            config["force_circular"],
+        )
+        np.testing.assert_array_equal(found, arrays["ring"], err_msg=config)
+        count += 1
+    assert count == 136
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "taps"),
+    [
+        ((3, 3), [1, 8]),
+        ((5, 5), [1, 8, 12]),
+        ((7, 7), [1, 8, 12, 16]),
+        ((9, 9), [1, 8, 12, 16, 32]),
+        ((3, 3, 3), [1, 18]),
+        ((5, 5, 5), [1, 18, 62]),
+        ((5,), [1, 2, 2]),
+    ],
+    ids=str,
+)
+def test_taps_per_ring(kernel_size, taps):
+    filters = ring_filters(kernel_size)
+    assert filters.reshape(len(filters), -1).sum(axis=1).tolist() == taps
+
+
+SIZES = st.tuples(st.integers(1, 3), st.integers(1, 9)).filter(
+    lambda s: s[0] < 3 or s[1] < 7
+)
+
+
+@given(SIZES, st.booleans(), st.sampled_from(geometry.RING_PROFILES))
+def test_filters_are_symmetric_bit_for_bit(size, circular, profile):
+    rank, k = size
+    filters = ring_filters((k,) * rank, None, circular, profile)
+    for axis in range(1, rank + 1):
+        np.testing.assert_array_equal(np.flip(filters, axis), filters)
+        np.testing.assert_array_equal(np.swapaxes(filters, 1, axis), filters)
+    assert filters.any(axis=tuple(range(1, rank + 1))).all()
+    assert filters.min() >= 0 and filters.max() <= 1
+
+
+def test_even_kernels_are_centred_between_their_middle_taps():
+    # The official package centres them on cell k // 2: not symmetric.
+    assert ring_index((4, 4)).tolist() == [
+        [2, 1, 1, 2],
+        [1, 0, 0, 1],
+        [1, 0, 0, 1],
+        [2, 1, 1, 2],
+    ]
+
+
+@pytest.mark.parametrize("profile", geometry.RING_PROFILES)
+@pytest.mark.parametrize("kernel_size", [(3, 7, 7), (3, 5), (5, 3), (9, 5, 7)])
+def test_unequal_sizes_keep_the_inscribed_ellipsoid(kernel_size, profile):
+    # The official package looks at the first size only.
+    filters = ring_filters(kernel_size, ring_profile=profile)
+    grid = np.meshgrid(
+        *[(np.arange(k) - (k - 1) / 2) / (k / 2) for k in kernel_size],
+        indexing="ij",
+    )
+    inside = sum(axis**2 for axis in grid) < 1
+    np.testing.assert_array_equal(filters.any(axis=0), inside)
+
+
+def test_spacing_measures_rings_in_physical_units():
+    index = ring_index((3, 7), spacing=(2.0, 1.0))
+    # Two pixels along the fine axis are as far as one along the coarse one.
+    assert index[1, 3 + 2] == index[2, 3] == index[0, 3]
+    assert index[1, 3 + 1] < index[2, 3]
+
+
+@pytest.mark.parametrize("kernel_size", [(5,), (5, 5), (3, 3, 3), (4, 4)])
+def test_area_is_the_covered_fraction(kernel_size):
+    filters = ring_filters(kernel_size, ring_profile="area")
+    num_rings, rank = len(filters), len(kernel_size)
+    fine = {1: 4000, 2: 200, 3: 40}[rank]
+    k = kernel_size[0]
+    points = (np.arange(k * fine) + 0.5) / fine - k / 2
+    grid = np.meshgrid(*[points] * rank, indexing="ij")
+    radius = np.sqrt(sum(axis**2 for axis in grid))
+    edges = np.linspace(0, k // 2 + 0.5, num_rings + 1)
+    for ring in range(num_rings):
+        covered = (radius >= edges[ring]) & (radius < edges[ring + 1])
+        shape = [n for _ in range(rank) for n in (k, fine)]
+        expected = covered.reshape(shape).mean(
+            axis=tuple(range(1, 2 * rank, 2))
+        )
+        np.testing.assert_allclose(filters[ring], expected, atol=3e-3)
+
+
+def test_linear_hats_add_up_to_one_inside():
+    filters = ring_filters((7, 7), ring_profile="linear")
+    inside = geometry.tap_distances((7, 7)) <= 3
+    np.testing.assert_allclose(filters.sum(axis=0)[inside], 1)
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "num_rings", "advice"),
+    [
+        ((3, 3), 3, "Use 1 or 2"),
+        ((5, 5), 6, "Use 1, 2, 3 or 4"),
+        ((1,), 9, "Use 1"),
+    ],
+)
+def test_empty_rings_are_refused(kernel_size, num_rings, advice):
+    # The official package accepts them: weights without effect.
+    with pytest.raises(ValueError, match=f"no tap.*{advice}"):
+        ring_filters(kernel_size, num_rings)
+
+
+@pytest.mark.parametrize("num_rings", [0, -1, 2.5, True, "3"])
+def test_num_rings_must_be_a_positive_int(num_rings):
+    with pytest.raises(ValueError, match="num_rings=.*int of at least 1"):
+        ring_filters((5, 5), num_rings)
+
+
+def test_unknown_profile_lists_the_known():
+    with pytest.raises(ValueError, match="'round'.*'hard', 'area', 'linear'"):
+        ring_filters((5, 5), ring_profile="round")

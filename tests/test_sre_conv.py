@@ -1,0 +1,251 @@
+"""Layers: Keras' contract, symmetry, and one clear error for bad input."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import assert_close
+from helpers import assert_equivariant
+from helpers import equivariance_error
+from helpers import to_numpy
+
+from keras_sre import SREConv1D
+from keras_sre import SREConv2D
+from keras_sre import SREConv3D
+
+RANKED = {
+    "1d": (SREConv1D, {"filters": 4, "kernel_size": 5}, (2, 12, 3)),
+    "2d": (SREConv2D, {"filters": 4, "kernel_size": 5}, (2, 9, 8, 3)),
+    "3d": (SREConv3D, {"filters": 4, "kernel_size": 3}, (2, 5, 6, 7, 3)),
+    "2d-all": (
+        SREConv2D,
+        {
+            "filters": 4,
+            "kernel_size": (3, 5),
+            "strides": 2,
+            "padding": "same",
+            "groups": 2,
+            "activation": "tanh",
+            "kernel_regularizer": "l2",
+            "bias_constraint": "non_neg",
+            "ring_profile": "linear",
+            "spacing": (1.5, 1.0),
+            "implementation": "dense",
+        },
+        (2, 8, 9, 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RANKED)
+def test_keras_contract(case, tmp_path, rng):
+    cls, options, shape = RANKED[case]
+    layer = cls(**options)
+    config = layer.get_config()
+    assert cls.from_config(config).get_config() == config
+    x = rng.normal(size=shape).astype("float32")
+    y = layer(x)
+    assert tuple(y.shape) == layer.compute_output_shape(shape)
+    inputs = keras.Input(shape[1:])
+    outputs = layer(inputs)
+    assert outputs.shape == (None, *y.shape[1:])
+    assert [w.name for w in layer.trainable_weights] == ["ring_kernel", "bias"]
+    groups = options.get("groups", 1)
+    assert tuple(layer.kernel.shape) == (
+        *layer.kernel_size,
+        shape[-1] // groups,
+        4,
+    )
+    model = keras.Model(inputs, outputs)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert_close(again(x), y)
+    model.compile("sgd", "mse")
+    before = [to_numpy(w.value) for w in model.weights]
+    model.fit(x, np.ones(y.shape), verbose=0)
+    for old, new in zip(before, model.weights, strict=True):
+        assert not np.array_equal(old, to_numpy(new.value))
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    assert_close(clone(x), model(x))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("case", ["1d", "2d", "3d"])
+def test_mixed_precision(case, policy, rng):
+    cls, options, shape = RANKED[case]
+    x = rng.normal(size=shape).astype("float32")
+    layer = cls(**options, dtype=policy)
+    y = layer(x)
+    assert keras.backend.standardize_dtype(y.dtype) == policy[6:]
+    assert layer.ring_kernel.dtype == "float32"
+    full = cls(**options)
+    full.build(shape)
+    full.set_weights(layer.get_weights())
+    assert_close(keras.ops.cast(y, "float32"), full(x), tolerance=0.03)
+
+
+def test_replaces_conv2d_in_a_sequential_model(rng):
+    model = keras.Sequential([keras.Input((12, 12, 1))])
+    model.add(SREConv2D(4, (3, 3), activation="relu"))
+    model.add(SREConv2D(4, 3, 2, "same", name="second"))
+    model.add(keras.layers.GlobalAveragePooling2D())
+    model.add(keras.layers.Dense(1))
+    model.compile("adam", "mse")
+    x = rng.normal(size=(10, 12, 12, 1))
+    history = model.fit(
+        x, x.std(axis=(1, 2)), batch_size=4, epochs=3, verbose=0
+    )
+    assert np.isfinite(history.history["loss"]).all()
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_trains_eagerly_and_compiled_alike(eager, rng):
+    x = rng.normal(size=(4, 8, 8, 2)).astype("float32")
+    model = keras.Sequential([keras.Input((8, 8, 2)), SREConv2D(3, 5)])
+    model.compile("sgd", "mse", run_eagerly=eager)
+    model.fit(x, np.ones((4, 4, 4, 3)), verbose=0)
+    weights = model.get_weights()[0]
+    keras.utils.set_random_seed(7)
+    other = keras.Sequential([keras.Input((8, 8, 2)), SREConv2D(3, 5)])
+    other.compile("sgd", "mse", jit_compile=True)
+    other.fit(x, np.ones((4, 4, 4, 3)), verbose=0)
+    assert_close(weights, other.get_weights()[0])
+
+
+@pytest.mark.parametrize("implementation", ["slices", "dense", "depthwise"])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_unknown_sizes_give_the_same(implementation, strides, rng):
+    x = rng.normal(size=(3, 9, 10, 2)).astype("float32")
+    layer = SREConv2D(
+        3, 5, strides, "same", implementation=implementation, groups=1
+    )
+    inputs = keras.Input((None, None, 2))
+    model = keras.Model(inputs, layer(inputs))
+    assert model.output_shape == (None, None, None, 3)
+    assert_close(model.predict(x, verbose=0), layer(x))
+    model.compile("sgd", "mse")
+    model.fit(x, np.zeros(layer(x).shape), verbose=0)
+
+
+@pytest.mark.parametrize("case", ["1d", "2d", "3d"])
+def test_channels_first_gives_the_same(case, rng):
+    cls, options, shape = RANKED[case]
+    x = rng.normal(size=shape).astype("float32")
+    last = cls(**options)
+    y = to_numpy(last(x))
+    first = cls(**options, data_format="channels_first")
+    x = np.moveaxis(x, -1, 1)
+    first.build(x.shape)
+    first.set_weights(last.get_weights())
+    found = to_numpy(first(x))
+    assert found.shape == first.compute_output_shape(x.shape)
+    assert_close(np.moveaxis(found, 1, -1), y)
+
+
+@pytest.mark.parametrize("profile", ["hard", "area", "linear"])
+@pytest.mark.parametrize(
+    ("cls", "size", "padding", "shape"),
+    [
+        (SREConv1D, 5, "same", (2, 11, 3)),
+        (SREConv2D, 5, "same", (2, 9, 9, 3)),
+        (SREConv2D, 9, "same", (1, 8, 8, 2)),
+        (SREConv2D, 4, "valid", (2, 9, 9, 3)),
+        (SREConv3D, 3, "same", (1, 5, 5, 5, 2)),
+    ],
+    ids=["1d", "2d-k5", "2d-k9", "2d-even", "3d"],
+)
+def test_exactly_equivariant(cls, size, padding, shape, profile, rng):
+    layer = cls(4, size, padding=padding, ring_profile=profile)
+    x = rng.normal(size=shape).astype("float32")
+    assert_equivariant(layer, x, layer.rank)
+
+
+@pytest.mark.parametrize(
+    ("side", "padding", "exact"),
+    [(28, "valid", False), (29, "valid", True)]
+    + [(28, "same", False), (29, "same", True)],
+)
+@pytest.mark.parametrize("implementation", ["slices", "dense"])
+def test_strides_are_exact_where_they_are_centred(
+    side, padding, exact, implementation, rng
+):
+    layer = SREConv2D(2, 5, 2, padding, implementation=implementation)
+    x = rng.normal(size=(1, side, side, 1)).astype("float32")
+    error, _ = equivariance_error(layer, x, 2)
+    assert error < 1e-5 if exact else error > 0.1
+
+
+def test_causal_sees_the_past_only(rng):
+    layer = SREConv1D(2, 4, padding="causal")
+    x = rng.normal(size=(1, 10, 1)).astype("float32")
+    y = to_numpy(layer(x))
+    x[:, 6:] = 0
+    np.testing.assert_allclose(to_numpy(layer(x))[:, :6], y[:, :6], atol=1e-6)
+
+
+def test_new_weights_count_at_once(rng):
+    # The official package keeps a stale kernel in evaluation mode.
+    layer = SREConv2D(2, 3)
+    x = rng.normal(size=(1, 6, 6, 1)).astype("float32")
+    before = to_numpy(layer(x, training=False))
+    layer.set_weights([2 * w for w in layer.get_weights()])
+    assert_close(layer(x, training=False), 2 * before)
+
+
+def test_default_rings():
+    assert SREConv2D(1, 9).num_rings == 5
+    assert SREConv2D(1, 9, circular=False).num_rings == 6
+    assert SREConv2D(1, 2).num_rings == 1  # a second ring would be empty
+
+
+ERRORS = [
+    ({"filters": 0}, "filters=0"),
+    ({"filters": 2.0}, "filters=2.0"),
+    ({"kernel_size": 0}, "kernel_size=0"),
+    ({"kernel_size": (3, -1)}, "kernel_size=.*one per spatial axis"),
+    ({"kernel_size": (3, 3, 3)}, "kernel_size=.*tuple of 2"),
+    ({"kernel_size": "3"}, "kernel_size='3'"),
+    ({"strides": 0}, "strides=0"),
+    ({"dilation_rate": -1}, "dilation_rate=-1"),
+    ({"strides": 2, "dilation_rate": 2}, "one of them must be 1"),
+    ({"groups": 0}, "groups=0"),
+    ({"groups": 3}, "filters=4 and groups=3"),
+    ({"padding": "causal"}, "'causal'.*'valid', 'same'"),
+    ({"padding": "reflect"}, "'reflect'"),
+    ({"data_format": "NHWC"}, "'NHWC'"),
+    ({"kernel_size": 4, "padding": "same"}, "half a cell.*odd sizes"),
+    ({"num_rings": 0}, "num_rings=0"),
+    ({"num_rings": 3}, "num_rings=3.*no tap.*Use 1 or 2"),
+    ({"ring_profile": "gaussian"}, "'gaussian'.*'hard', 'area', 'linear'"),
+    ({"implementation": "fft"}, "'fft'.*'auto'"),
+    ({"spacing": (1.0,)}, "spacing=.*tuple of 2"),
+    ({"spacing": (1.0, 0.0)}, "spacing="),
+    ({"spacing": 2.0}, "spacing=2.0"),
+    ({"harmonics": (1,)}, "harmonics=.*Expected \\(\\)"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), ERRORS, ids=str)
+def test_bad_arguments_get_one_clear_error(options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        SREConv2D(**{"filters": 4, "kernel_size": 3, **options})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((2, 8, 8), "ndim=4|4 axes"),
+        ((2, 8, 8, 3), "groups=2.*divisible"),
+        ((2, 2, 8, 4), "do not fit"),
+    ],
+    ids=str,
+)
+def test_bad_inputs_get_one_clear_error(shape, message):
+    with pytest.raises(ValueError, match=message):
+        SREConv2D(4, 3, groups=2)(np.zeros(shape, "float32"))
+
+
+def test_kernel_before_build_says_what_to_do():
+    with pytest.raises(AttributeError, match="Build it first"):
+        _ = SREConv2D(4, 3).kernel

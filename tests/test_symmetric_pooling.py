@@ -1,0 +1,125 @@
+"""Pooling that is centred at every size."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import assert_close
+from helpers import assert_equivariant
+from helpers import to_numpy
+
+from keras_sre import SymmetricPooling1D
+from keras_sre import SymmetricPooling2D
+from keras_sre import SymmetricPooling3D
+
+
+def pool_by_hand(x, stride, mode):
+    """One axis, window by window, from the definition."""
+    size = len(x)
+    count = -(-size // stride)
+    width = stride + (count * stride - size) % 2
+    start = -((count - 1) * stride + width - size) / 2
+    assert start == int(start)
+    pooled = []
+    for window in range(count):
+        taps, weights = [], []
+        for i in range(width):
+            position = int(start) + window * stride + i
+            if 0 <= position < size:
+                end = width > stride and i in (0, width - 1)
+                taps.append(x[position])
+                weights.append(0.5 if end else 1.0)
+        average = np.dot(taps, weights) / sum(weights)
+        pooled.append(max(taps) if mode == "max" else average)
+    return np.array(pooled)
+
+
+@pytest.mark.parametrize("mode", ["average", "max"])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+def test_equals_the_definition_at_every_size(stride, mode, rng):
+    layer = SymmetricPooling1D(stride, mode=mode)
+    for size in range(1, 13):
+        x = rng.normal(size=(1, size, 1)).astype("float32")
+        expected = pool_by_hand(x[0, :, 0], stride, mode)
+        assert_close(to_numpy(layer(x))[0, :, 0], expected)
+
+
+def test_known_weights():
+    x = np.array([1.0, 2.0, 4.0, 8.0, 16.0], "float32").reshape(1, 5, 1)
+    y = to_numpy(SymmetricPooling1D()(x)).ravel()
+    # [2, 1] / 3 at the border, [1, 2, 1] / 4 inside.
+    assert_close(y, np.array([4 / 3, (2 + 8 + 8) / 4, 40 / 3]))
+
+
+@pytest.mark.parametrize("mode", ["average", "max"])
+@pytest.mark.parametrize("shape", [(6, 6), (7, 7), (5, 8)], ids=str)
+def test_2d_commutes_with_the_grid(shape, mode, rng):
+    x = rng.normal(size=(2, *shape, 3)).astype("float32")
+    assert_equivariant(SymmetricPooling2D(mode=mode), x, 2)
+
+
+@pytest.mark.parametrize("mode", ["average", "max"])
+def test_3d_commutes_with_the_cube(mode, rng):
+    x = rng.normal(size=(1, 5, 5, 5, 2)).astype("float32")
+    assert_equivariant(SymmetricPooling3D(mode=mode), x, 3)
+
+
+def test_ordinary_pooling_does_not():
+    x = np.random.default_rng(0).normal(size=(1, 7, 7, 1)).astype("float32")
+    with pytest.raises(AssertionError):
+        assert_equivariant(keras.layers.AveragePooling2D(2), x, 2)
+
+
+def test_constant_maps_stay_constant():
+    x = np.full((1, 7, 9, 2), 3.0, "float32")
+    assert_close(SymmetricPooling2D(3)(x), np.full((1, 3, 3, 2), 3.0))
+
+
+@pytest.mark.parametrize("size", [6, 7])
+@pytest.mark.parametrize("mode", ["average", "max"])
+def test_unknown_sizes_give_the_same(size, mode, rng):
+    x = rng.normal(size=(2, size, size, 1)).astype("float32")
+    layer = SymmetricPooling2D(mode=mode)
+    inputs = keras.Input((None, None, 1))
+    model = keras.Model(inputs, layer(inputs))
+    assert model.output_shape == (None, None, None, 1)
+    assert_close(model.predict(x, verbose=0), layer(x))
+
+
+@pytest.mark.parametrize("size", [6, 7])
+def test_channels_first_gives_the_same(size, rng):
+    x = rng.normal(size=(2, size, size, 3)).astype("float32")
+    first = SymmetricPooling2D(data_format="channels_first")
+    y = to_numpy(first(np.moveaxis(x, -1, 1)))
+    assert y.shape == first.compute_output_shape((2, 3, size, size))
+    assert_close(np.moveaxis(y, 1, -1), SymmetricPooling2D()(x))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("mode", ["average", "max"])
+def test_half_precision(policy, mode):
+    layer = SymmetricPooling2D(mode=mode, dtype=policy)
+    y = layer(np.ones((1, 5, 5, 1), "float32"))
+    assert keras.backend.standardize_dtype(y.dtype) == policy[6:]
+    assert np.all(to_numpy(keras.ops.cast(y, "float32")) == 1)
+
+
+def test_config_round_trip():
+    layer = SymmetricPooling2D((2, 3), mode="max", name="pool")
+    again = SymmetricPooling2D.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    assert again.compute_output_shape((1, 5, 7, 2)) == (1, 3, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pool_size": 0}, "pool_size=0"),
+        ({"pool_size": (2, 2, 2)}, "pool_size=.*tuple of 2"),
+        ({"mode": "median"}, "'median'.*'average', 'max'"),
+        ({"data_format": "nhwc"}, "'nhwc'"),
+    ],
+    ids=str,
+)
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        SymmetricPooling2D(**options)
