@@ -131,7 +131,9 @@ def load(layer, state, prefix):
         names = ("weight", "bias", "running_mean", "running_var")
         layer.set_weights([state[f"{prefix}.{name}"] for name in names])
         return
-    weight = state[f"{prefix}.weight"]
+    # The official strided convolution is a pair: [pooling, convolution].
+    name = next(n for n in (prefix, f"{prefix}.1") if f"{n}.weight" in state)
+    weight = state[f"{name}.weight"]
     if weight.ndim == 4:
         weight = weight[..., 0]  # a 1x1 convolution is one ring
     if weight.ndim == 2:

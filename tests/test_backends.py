@@ -1,0 +1,117 @@
+"""The same weights give the same output and gradients on every backend."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import assert_close
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+SCRIPT = """
+import sys
+import keras
+import numpy as np
+from helpers import gradients, to_numpy
+from keras_sre import SREConv1D, SREConv2D, SREConv3D, SymmetricPooling2D
+from keras_sre.applications import SREResNet18
+
+results = {}
+cases = {
+    "1d": (SREConv1D(4, 5, padding="causal"), (2, 9, 3)),
+    "2d": (SREConv2D(4, 5, padding="same"), (2, 8, 7, 3)),
+    "2d-wide": (SREConv2D(16, 5, padding="same"), (2, 8, 7, 3)),
+    "2d-stride": (SREConv2D(4, 5, 2, "same", groups=2), (2, 8, 7, 4)),
+    "2d-area": (SREConv2D(2, 4, ring_profile="area"), (2, 8, 7, 6)),
+    "3d": (SREConv3D(4, 3, padding="same"), (2, 5, 6, 4, 3)),
+    "pooling": (SymmetricPooling2D(), (2, 7, 8, 3)),
+}
+for name, (layer, shape) in cases.items():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape).astype("float32")
+    layer.build(shape)
+    layer.set_weights([rng.normal(size=w.shape) for w in layer.weights])
+    y = to_numpy(layer(x))
+    upstream = rng.normal(size=y.shape).astype("float32")
+    results[name] = y
+    (results[name + "-dx"],) = gradients(layer, x, upstream=upstream)
+rng = np.random.default_rng(0)
+model = SREResNet18(
+    input_shape=(29, 29, 1), classes=3, width=4, kernel_sizes=(5, 5, 3, 3),
+    classifier_activation=None,
+)
+model.set_weights([rng.uniform(0.05, 0.15, w.shape) for w in model.weights])
+x = rng.normal(size=(4, 29, 29, 1)).astype("float32")
+results["resnet"] = to_numpy(model.predict_on_batch(x))
+model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
+results["loss"] = np.array(
+    [model.train_on_batch(x, np.array([0, 1, 2, 0])) for _ in range(2)]
+)
+np.savez(sys.argv[1], **results)
+"""
+
+
+def run(backend, script, *arguments):
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": os.path.dirname(__file__),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backends")
+    found = {}
+    for backend in BACKENDS:
+        if importlib.util.find_spec(backend):
+            run(backend, SCRIPT, folder / f"{backend}.npz")
+            found[backend] = dict(np.load(folder / f"{backend}.npz"))
+    return found
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_backends_agree(results, backend):
+    if backend not in results:
+        pytest.skip(f"{backend} is not installed")
+    for name, expected in results["tensorflow"].items():
+        assert_close(results[backend][name], expected)
+
+
+LOWERING = """
+import jax, keras, numpy as np
+from jax import export
+from keras_sre import SREConv2D, SREConv3D
+
+for layer, shape in (
+    (SREConv2D(8, 9, padding="same"), (2, 32, 32, 8)),
+    (SREConv3D(4, 5, padding="same"), (1, 16, 16, 16, 4)),
+):
+    layer.build(shape)
+    x = np.ones(shape, "float32")
+
+    def step(weights, x):
+        def loss(weights):
+            y, _ = layer.stateless_call(weights, [], x)
+            return (y**2).sum()
+        return jax.value_and_grad(loss)(weights)
+
+    weights = [w.value for w in layer.trainable_variables]
+    lowered = export.export(jax.jit(step), platforms=["cuda"])(weights, x)
+    assert lowered.platforms == ("cuda",)
+"""
+
+
+def test_lowers_for_a_gpu_without_one():
+    pytest.importorskip("jax")
+    run("jax", LOWERING)
