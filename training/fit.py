@@ -106,7 +106,7 @@ def train_and_test(config, dataset, folder, progress):
         # The first epoch compiles, so it is not typical.
         "seconds_per_epoch": float(np.median(seconds[1:] or seconds)),
     }
-    model.save(folder / "model.keras")
+    model.save(folder / "model.keras", include_optimizer=False)
     with open(folder / "history.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history, "seconds"])
