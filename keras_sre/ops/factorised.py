@@ -1,6 +1,6 @@
 """The factorised form: ring sums, one pointwise product, and the gradient.
 
-Inside these functions maps are `(..., groups, channels of a group)` and weights
+Within a tile maps are `(..., groups, channels of a group)` and weights
 `(groups, inputs, outputs)`.
 """
 
@@ -62,12 +62,14 @@ def _forward(config, x, ring_kernel):
     groups, channels = config.groups, x.shape[-1]
     paddings = config.paddings(ops.shape(x)[1:-1])
     product_first = channels > num_filters and max(config.strides) == 1
+    apart = exceeds_cache(x, num_rings * channels)
 
     def rings_first_tile(x):
-        x = pad(x, paddings)
-        if not exceeds_cache(x, num_rings * channels):
+        x = pad(_split_groups(x, groups), paddings)
+        if not apart:
             sums = _ring_sums(ring_sums, x, config)
-            return (_product(sums, _weights(ring_kernel, groups, "bcf")),)
+            weights = _weights(ring_kernel, groups, "bcf")
+            return (_merge_groups(_product(sums, weights)),)
         # One product for each ring: side by side they would be copied.
         products = [
             _product(
@@ -76,18 +78,19 @@ def _forward(config, x, ring_kernel):
             )
             for ring in range(num_rings)
         ]
-        return (functools.reduce(operator.add, products),)
+        return (_merge_groups(functools.reduce(operator.add, products)),)
 
     def product_first_tile(x):
-        maps = _product(x, _weights(ring_kernel, groups, "cbf"))
-        return (_ring_sums(sum_of_ring_sums, pad(maps, paddings), config),)
+        x = _split_groups(x, groups)
+        maps = pad(_product(x, _weights(ring_kernel, groups, "cbf")), paddings)
+        return (_merge_groups(_ring_sums(sum_of_ring_sums, maps, config)),)
 
     (outputs,) = map_tiles(
         product_first_tile if product_first else rings_first_tile,
-        _split_groups(x, groups),
+        x,
         width=num_rings * min(channels, num_filters),
     )
-    return _merge_groups(outputs)
+    return outputs
 
 
 def _backward(config, x, ring_kernel, upstream):
@@ -110,21 +113,25 @@ def _backward(config, x, ring_kernel, upstream):
     sum_input = 4 * channels <= num_filters or max(config.strides) > 1
 
     def sum_input_tile(x, dy):
+        x, dy = _split_groups(x, groups), _split_groups(dy, groups)
         maps = _product(dy, _weights(ring_kernel, groups, "fbc"))
         maps = pad(_spread(maps, config.strides), adjoint)
         dx = _ring_sums(sum_of_ring_sums, maps, stride_1)
         sums = _ring_sums(ring_sums, pad(x, paddings), config)
-        return dx, _outer(sums, dy)  # (groups, rings * channels, filters)
+        # (groups, rings * channels, filters)
+        return _merge_groups(dx), _outer(sums, dy)
 
     def sum_upstream_tile(x, dy):
+        x, dy = _split_groups(x, groups), _split_groups(dy, groups)
         sums = _ring_sums(ring_sums, pad(dy, adjoint), config)
         dx = _product(sums, _weights(ring_kernel, groups, "bfc"))
-        return dx, _outer(x, sums)  # (groups, channels, rings * filters)
+        # (groups, channels, rings * filters)
+        return _merge_groups(dx), _outer(x, sums)
 
     dx, d_weights = map_tiles(
         sum_input_tile if sum_input else sum_upstream_tile,
-        _split_groups(x, groups),
-        _split_groups(upstream, groups),
+        x,
+        upstream,
         width=num_rings * (channels if sum_input else num_filters),
         summed=(1,),
     )
@@ -136,7 +143,7 @@ def _backward(config, x, ring_kernel, upstream):
     d_ring_kernel = ops.reshape(
         ops.transpose(d_weights, order), ring_kernel.shape
     )
-    return _merge_groups(dx), d_ring_kernel
+    return dx, d_ring_kernel
 
 
 def _weights(ring_kernel, groups, order):

@@ -137,17 +137,16 @@ def fastest_implementation(config):
 
 
 def _dense(inputs, ring_kernel, config, data_format):
+    kernel = expand_kernel(ring_kernel, config.filters)
     if (
         math.prod(config.kernel_size) == max(config.strides) == 1
         and config.groups == 1
         and data_format == "channels_last"
     ):  # a product: backends are slower when they call it a convolution
         *shape, channels = ops.shape(inputs)
-        rows = ops.reshape(inputs, (-1, channels))
-        scale = float(config.filters.item())
-        outputs = ops.matmul(rows, scale * ring_kernel[0])
-        return ops.reshape(outputs, (*shape, ring_kernel.shape[-1]))
-    kernel = expand_kernel(ring_kernel, config.filters)
+        kernel = ops.reshape(kernel, kernel.shape[-2:])
+        outputs = ops.matmul(ops.reshape(inputs, (-1, channels)), kernel)
+        return ops.reshape(outputs, (*shape, kernel.shape[-1]))
     padding = config.padding
     if padding == "causal":
         channels_last = data_format == "channels_last"

@@ -21,7 +21,7 @@ def map_tiles(function, *maps, width, summed=()):
     Args:
         function: takes tensors of shape `(tile, ...)`, returns a tuple of as
             many tensors, each `(tile, ...)` or a sum over the tile.
-        *maps: tensors of shape `(batch, *spatial, groups, channels)`.
+        *maps: tensors of shape `(batch, *spatial, channels)`.
         width: int, channels of the widest tensor that `function` makes.
         summed: indices of the outputs that are sums over the batch.
 
@@ -75,7 +75,7 @@ def _plan(x, width):
 
 def _image_bytes(x, width):
     """Returns the size of one image's map, or `None` where it is unknown."""
-    spatial = ops.shape(x)[1:-2]
+    spatial = ops.shape(x)[1:-1]
     if not all(isinstance(size, int) for size in spatial):
         return None
     return math.prod(spatial) * width * 4
