@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import pathlib
+import tempfile
 
 import keras
 import numpy as np
@@ -41,6 +43,24 @@ def dense_conv(x, kernel, strides, dilation_rate, groups=1):
                 @ kernel[tap][:, into]
             )
     return y
+
+
+def keras_padding(sizes, kernel_size, strides, dilation_rate, padding):
+    """Returns Keras' `(before, after)` zeros per axis, from the definition."""
+    if padding == "valid":
+        return [(0, 0)] * len(sizes)
+    widths = []
+    for n, k, s, d in zip(
+        sizes, kernel_size, strides, dilation_rate, strict=True
+    ):
+        span = (k - 1) * d
+        if padding == "causal":
+            widths.append((span, 0))
+            continue
+        last = (int(np.ceil(n / s)) - 1) * s  # where the last window starts
+        total = max(last + span + 1 - n, 0)
+        widths.append((total // 2, total - total // 2))
+    return widths
 
 
 def grid_transforms(rank):
@@ -85,6 +105,67 @@ def assert_close(found, expected, tolerance=1e-5):
     assert found.shape == expected.shape, (found.shape, expected.shape)
     error = np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-30)
     assert error <= tolerance, f"relative error {error:.2g}"
+
+
+def assert_layer_contract(cls, init_kwargs, input_shape, num_weights):
+    """Checks what Keras promises of every layer.
+
+    Configuration and file round trips, symbolic and eager shapes, the number
+    of weights, a training step that reaches each of them, half precision.
+    """
+    __tracebackhide__ = True
+    x = np.random.default_rng(0).normal(size=input_shape).astype("float32")
+    layer = cls(**init_kwargs)
+    config = layer.get_config()
+    again = cls.from_config(config).get_config()
+    assert again == config, f"config changes: {again} is not {config}"
+    y = layer(x)
+    promised = layer.compute_output_shape(input_shape)
+    assert tuple(y.shape) == promised, f"output {y.shape}, not {promised}"
+    count = len(layer.trainable_weights)
+    assert count == num_weights, f"{count} weights, not {num_weights}"
+    inputs = keras.Input(input_shape[1:])
+    outputs = layer(inputs)
+    assert outputs.shape[1:] == y.shape[1:], f"symbolic {outputs.shape}"
+    model = keras.Model(inputs, outputs)
+    for policy in ("mixed_float16", "mixed_bfloat16"):
+        _assert_half_precision(cls, init_kwargs, policy, x, layer)
+    if num_weights:
+        _assert_trains(model, x)
+    _assert_saves(model, x)
+
+
+def _assert_half_precision(cls, init_kwargs, policy, x, layer):
+    __tracebackhide__ = True
+    half = cls(**init_kwargs, dtype=policy)
+    y = half(x)
+    dtype = keras.backend.standardize_dtype(y.dtype)
+    assert dtype == policy.removeprefix("mixed_"), f"{policy} gives {dtype}"
+    assert all(w.dtype == "float32" for w in half.weights), "half weights"
+    half.set_weights(layer.get_weights())
+    # Rounding of bfloat16 is 2**-8, a few times over.
+    assert_close(keras.ops.cast(half(x), "float32"), layer(x), 0.03)
+
+
+def _assert_trains(model, x):
+    __tracebackhide__ = True
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    model.fit(x, 1 + to_numpy(model(x)), verbose=0)
+    for variable, old, new in zip(
+        model.weights, before, model.get_weights(), strict=True
+    ):
+        assert np.isfinite(new).all(), f"{variable.name} is not finite"
+        assert (new != old).any(), f"{variable.name} does not train"
+
+
+def _assert_saves(model, x):
+    __tracebackhide__ = True
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "model.keras")
+        model.save(path)
+        again = keras.models.load_model(path)
+    assert_close(again(x), model(x))
 
 
 def gradients(function, *arguments, upstream):

@@ -16,13 +16,21 @@ import sys
 import keras
 import numpy as np
 from helpers import gradients, to_numpy
+assert keras.backend.backend() == sys.argv[2]
 from keras_sre import SREConv1D, SREConv2D, SREConv3D, SymmetricPooling2D
 from keras_sre.applications import SREResNet18
 
 results = {}
 cases = {
     "1d": (SREConv1D(4, 5, padding="causal"), (2, 9, 3)),
+    "1d-valid": (SREConv1D(4, 3, dilation_rate=2), (2, 9, 3)),
     "2d": (SREConv2D(4, 5, padding="same"), (2, 8, 7, 3)),
+    "2d-dense": (
+        SREConv2D(4, 5, padding="same", implementation="dense"), (2, 8, 7, 3)
+    ),
+    "2d-depthwise": (
+        SREConv2D(4, 5, 2, "same", implementation="depthwise"), (2, 8, 7, 3)
+    ),
     "2d-wide": (SREConv2D(16, 5, padding="same"), (2, 8, 7, 3)),
     "2d-stride": (SREConv2D(4, 5, 2, "same", groups=2), (2, 8, 7, 4)),
     "2d-area": (SREConv2D(2, 4, ring_profile="area"), (2, 8, 7, 6)),
@@ -33,11 +41,20 @@ for name, (layer, shape) in cases.items():
     rng = np.random.default_rng(0)
     x = rng.normal(size=shape).astype("float32")
     layer.build(shape)
-    layer.set_weights([rng.normal(size=w.shape) for w in layer.weights])
+    weights = [
+        rng.normal(size=w.shape).astype("float32") for w in layer.weights
+    ]
+    layer.set_weights(weights)
     y = to_numpy(layer(x))
     upstream = rng.normal(size=y.shape).astype("float32")
     results[name] = y
-    (results[name + "-dx"],) = gradients(layer, x, upstream=upstream)
+    found = gradients(
+        lambda x, *w: layer.stateless_call(w, [], x)[0],
+        *(x, *weights),
+        upstream=upstream,
+    )
+    for argument, gradient in zip(("x", "ring_kernel", "bias"), found):
+        results[f"{name} gradient of {argument}"] = gradient
 rng = np.random.default_rng(0)
 model = SREResNet18(
     input_shape=(29, 29, 1), classes=3, width=4, kernel_sizes=(5, 5, 3, 3),
@@ -60,13 +77,13 @@ def run(backend, script, *arguments):
         "KERAS_BACKEND": backend,
         "PYTHONPATH": os.path.dirname(__file__),
     }
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
         env=environment,
-        check=True,
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 0, f"{backend}: {done.stderr[-3000:]}"
 
 
 @pytest.fixture(scope="module")
@@ -75,17 +92,23 @@ def results(tmp_path_factory):
     found = {}
     for backend in BACKENDS:
         if importlib.util.find_spec(backend):
-            run(backend, SCRIPT, folder / f"{backend}.npz")
+            run(backend, SCRIPT, folder / f"{backend}.npz", backend)
             found[backend] = dict(np.load(folder / f"{backend}.npz"))
     return found
 
 
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_backends_agree(results, backend):
-    if backend not in results:
-        pytest.skip(f"{backend} is not installed")
+    for needed in ("tensorflow", backend):
+        if needed not in results:
+            pytest.skip(f"{needed} is not installed")
+    assert results[backend].keys() == results["tensorflow"].keys()
+    assert "2d-wide gradient of ring_kernel" in results[backend]
     for name, expected in results["tensorflow"].items():
-        assert_close(results[backend][name], expected)
+        try:
+            assert_close(results[backend][name], expected)
+        except AssertionError as error:
+            raise AssertionError(f"{name}: {error}") from error
 
 
 LOWERING = """

@@ -1,9 +1,13 @@
 """Rings: against the official package, symmetry, coverage, errors."""
 
+import itertools
+import re
+
 import numpy as np
 import pytest
 from helpers import golden_cases
 from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from keras_sre import geometry
@@ -44,20 +48,34 @@ def test_taps_per_ring(kernel_size, taps):
     assert filters.reshape(len(filters), -1).sum(axis=1).tolist() == taps
 
 
-SIZES = st.tuples(st.integers(1, 3), st.integers(1, 9)).filter(
-    lambda s: s[0] < 3 or s[1] < 7
+KERNEL_SIZES = st.one_of(
+    st.tuples(st.integers(1, 9)),
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)),
+    st.integers(1, 9).map(lambda k: (k, k)),
+    st.integers(1, 6).map(lambda k: (k, k, k)),
 )
 
 
-@given(SIZES, st.booleans(), st.sampled_from(geometry.RING_PROFILES))
-def test_filters_are_symmetric_bit_for_bit(size, circular, profile):
-    rank, k = size
-    filters = ring_filters((k,) * rank, None, circular, profile)
-    for axis in range(1, rank + 1):
+@given(KERNEL_SIZES, st.booleans(), st.sampled_from(geometry.RING_PROFILES))
+@settings(deadline=None)
+def test_filters_are_symmetric_bit_for_bit(kernel_size, circular, profile):
+    filters = ring_filters(kernel_size, None, circular, profile)
+    for axis in range(1, filters.ndim):
         np.testing.assert_array_equal(np.flip(filters, axis), filters)
-        np.testing.assert_array_equal(np.swapaxes(filters, 1, axis), filters)
-    assert filters.any(axis=tuple(range(1, rank + 1))).all()
-    assert filters.min() >= 0 and filters.max() <= 1
+    for i, j in itertools.combinations(range(1, filters.ndim), 2):
+        if filters.shape[i] == filters.shape[j]:
+            swapped = np.swapaxes(filters, i, j)
+            np.testing.assert_array_equal(swapped, filters)
+    assert filters.any(axis=tuple(range(1, filters.ndim))).all()
+    assert filters.min() >= 0 and filters.max() <= 1 + 1e-12
+
+
+def test_filters_are_shared_and_read_only():
+    filters = ring_filters((5, 5))
+    assert ring_filters((5, 5)) is filters
+    with pytest.raises(ValueError, match="read-only"):
+        filters[:] = 0
 
 
 def test_even_kernels_are_centred_between_their_middle_taps():
@@ -90,6 +108,27 @@ def test_spacing_measures_rings_in_physical_units():
     assert index[1, 3 + 1] < index[2, 3]
 
 
+@given(
+    st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    st.tuples(st.floats(0.3, 3.0), st.floats(0.3, 3.0)),
+    st.booleans(),
+)
+@settings(deadline=None)
+def test_farther_taps_are_never_in_nearer_rings(size, spacing, circular):
+    num_rings = len(ring_filters(size, None, circular, "hard", spacing))
+    index = ring_index(size, num_rings, circular, spacing)
+    axes = [
+        (np.arange(k) - (k - 1) / 2) * step
+        for k, step in zip(size, spacing, strict=True)
+    ]
+    distances = np.hypot(*np.meshgrid(*axes, indexing="ij"))
+    inside = index >= 0
+    order = np.argsort(distances[inside], kind="stable")
+    rings, sorted_distances = index[inside][order], distances[inside][order]
+    nearer = np.diff(rings) < 0
+    assert np.all(np.diff(sorted_distances)[nearer] < 1e-9)
+
+
 @pytest.mark.parametrize("kernel_size", [(5,), (5, 5), (3, 3, 3), (4, 4)])
 def test_area_is_the_covered_fraction(kernel_size):
     filters = ring_filters(kernel_size, ring_profile="area")
@@ -109,10 +148,27 @@ def test_area_is_the_covered_fraction(kernel_size):
         np.testing.assert_allclose(filters[ring], expected, atol=3e-3)
 
 
-def test_linear_hats_add_up_to_one_inside():
-    filters = ring_filters((7, 7), ring_profile="linear")
-    inside = geometry.tap_distances((7, 7)) <= 3
+@pytest.mark.parametrize("kernel_size", [(5,), (7, 7), (6, 6), (5, 5, 5)])
+def test_areas_add_up_to_one_inside(kernel_size):
+    filters = ring_filters(kernel_size, ring_profile="area")
+    axes = [np.abs(np.arange(k) - (k - 1) / 2) + 0.5 for k in kernel_size]
+    farthest = np.sqrt(sum(np.square(np.meshgrid(*axes, indexing="ij"))))
+    inside = farthest <= kernel_size[0] // 2 + 0.5
+    assert inside.any()
+    np.testing.assert_allclose(filters.sum(axis=0)[inside], 1, atol=1e-12)
+    square = ring_filters(kernel_size, None, False, "area")
+    np.testing.assert_allclose(square.sum(axis=0), 1, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel_size", [(5,), (7, 7), (6, 6), (5, 5, 5)])
+def test_linear_hats_add_up_to_one_inside(kernel_size):
+    filters = ring_filters(kernel_size, ring_profile="linear")
+    axes = [np.arange(k) - (k - 1) / 2 for k in kernel_size]
+    distances = np.sqrt(sum(np.square(np.meshgrid(*axes, indexing="ij"))))
+    inside = distances <= (kernel_size[0] - 1) / 2 + 1e-9
     np.testing.assert_allclose(filters.sum(axis=0)[inside], 1)
+    square = ring_filters(kernel_size, None, False, "linear")
+    np.testing.assert_allclose(square.sum(axis=0), 1)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +183,8 @@ def test_empty_rings_are_refused(kernel_size, num_rings, advice):
     # The official package accepts them: weights without effect.
     with pytest.raises(ValueError, match=f"no tap.*{advice}"):
         ring_filters(kernel_size, num_rings)
+    for usable in map(int, re.findall(r"\d+", advice)):
+        assert len(ring_filters(kernel_size, usable)) == usable
 
 
 @pytest.mark.parametrize("num_rings", [0, -1, 2.5, True, "3"])

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from helpers import to_numpy
 
+from keras_sre import SREConv1D
 from keras_sre import SREConv2D
+from keras_sre import SREConv3D
 from keras_sre.geometry import RING_PROFILES
 from keras_sre.initializers import DenseKernelVariance
 
@@ -20,6 +22,33 @@ def test_output_variance_is_that_of_conv2d(size, profile, initializer, rng):
     dense = keras.layers.Conv2D(256, size, **options)
     ratio = to_numpy(ring(x)).var() / to_numpy(dense(x)).var()
     assert 0.95 < ratio < 1.05
+
+
+@pytest.mark.parametrize("profile", RING_PROFILES)
+@pytest.mark.parametrize(
+    ("ring_class", "dense_class", "shape"),
+    [
+        (SREConv1D, keras.layers.Conv1D, (1, 800, 64)),
+        (SREConv3D, keras.layers.Conv3D, (1, 14, 14, 14, 32)),
+    ],
+    ids=["1d", "3d"],
+)
+def test_output_variance_in_other_ranks(
+    ring_class, dense_class, shape, profile, rng
+):
+    x = rng.normal(size=shape).astype("float32")
+    ring = ring_class(256, 5, ring_profile=profile, implementation="dense")
+    ratio = to_numpy(ring(x)).var() / to_numpy(dense_class(256, 5)(x)).var()
+    assert 0.95 < ratio < 1.05
+
+
+def test_fresh_layers_differ():
+    weights = []
+    for _ in range(2):
+        layer = SREConv2D(4, 5)
+        layer.build((None, 8, 8, 3))
+        weights.append(to_numpy(layer.ring_kernel))
+    assert not np.array_equal(*weights)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.3])

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from helpers import assert_close
 from helpers import assert_equivariant
+from helpers import assert_layer_contract
+from helpers import dense_conv
 from helpers import equivariance_error
 from helpers import to_numpy
 
@@ -37,51 +39,55 @@ RANKED = {
 
 
 @pytest.mark.parametrize("case", RANKED)
-def test_keras_contract(case, tmp_path, rng):
+def test_keras_contract(case):
+    cls, options, shape = RANKED[case]
+    assert_layer_contract(cls, options, shape, num_weights=2)
+
+
+@pytest.mark.parametrize("case", RANKED)
+def test_weights_and_kernel_are_what_the_documentation_says(case):
     cls, options, shape = RANKED[case]
     layer = cls(**options)
-    config = layer.get_config()
-    assert cls.from_config(config).get_config() == config
-    x = rng.normal(size=shape).astype("float32")
-    y = layer(x)
-    assert tuple(y.shape) == layer.compute_output_shape(shape)
-    inputs = keras.Input(shape[1:])
-    outputs = layer(inputs)
-    assert outputs.shape == (None, *y.shape[1:])
+    layer.build(shape)
+    channels = shape[-1] // layer.groups
     assert [w.name for w in layer.trainable_weights] == ["ring_kernel", "bias"]
-    groups = options.get("groups", 1)
-    assert tuple(layer.kernel.shape) == (
-        *layer.kernel_size,
-        shape[-1] // groups,
-        4,
+    assert layer.ring_kernel.shape == (layer.num_rings, channels, 4)
+    kernel = to_numpy(layer.kernel)
+    assert kernel.shape == (*layer.kernel_size, channels, 4)
+    for axis in range(layer.rank):
+        np.testing.assert_array_equal(np.flip(kernel, axis), kernel)
+        if layer.kernel_size[axis] == layer.kernel_size[0]:
+            swapped = np.swapaxes(kernel, 0, axis)
+            np.testing.assert_array_equal(swapped, kernel)
+
+
+def test_no_bias_is_one_weight_less():
+    assert_layer_contract(
+        SREConv2D, {**RANKED["2d"][1], "use_bias": False}, (2, 9, 8, 3), 1
     )
-    model = keras.Model(inputs, outputs)
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert_close(again(x), y)
-    model.compile("sgd", "mse")
-    before = [to_numpy(w.value) for w in model.weights]
-    model.fit(x, np.ones(y.shape), verbose=0)
-    for old, new in zip(before, model.weights, strict=True):
-        assert not np.array_equal(old, to_numpy(new.value))
-    clone = keras.models.clone_model(model)
-    clone.set_weights(model.get_weights())
-    assert_close(clone(x), model(x))
+
+
+def test_layer_equals_the_reference(rng):
+    layer = SREConv2D(
+        4, 5, padding="same", bias_initializer="normal", activation="relu"
+    )
+    x = rng.normal(size=(2, 7, 6, 3)).astype("float32")
+    y = layer(x)
+    padded = np.pad(x, [(0, 0), (2, 2), (2, 2), (0, 0)])
+    expected = dense_conv(padded, to_numpy(layer.kernel), (1, 1), (1, 1))
+    assert_close(y, np.maximum(expected + to_numpy(layer.bias), 0))
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("case", ["1d", "2d", "3d"])
-def test_mixed_precision(case, policy, rng):
-    cls, options, shape = RANKED[case]
-    x = rng.normal(size=shape).astype("float32")
-    layer = cls(**options, dtype=policy)
-    y = layer(x)
-    assert keras.backend.standardize_dtype(y.dtype) == policy[6:]
-    assert layer.ring_kernel.dtype == "float32"
-    full = cls(**options)
-    full.build(shape)
-    full.set_weights(layer.get_weights())
-    assert_close(keras.ops.cast(y, "float32"), full(x), tolerance=0.03)
+def test_trains_in_half_precision(policy, rng):
+    layer = SREConv2D(4, 5, dtype=policy)
+    model = keras.Sequential([keras.Input((8, 8, 2)), layer])
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    x = rng.normal(size=(2, 8, 8, 2)).astype("float32")
+    model.fit(x, np.ones((2, 4, 4, 4)), verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert np.isfinite(new).all() and (new != old).any()
 
 
 def test_replaces_conv2d_in_a_sequential_model(rng):
@@ -127,6 +133,17 @@ def test_unknown_sizes_give_the_same(implementation, strides, rng):
     model.fit(x, np.zeros(layer(x).shape), verbose=0)
 
 
+@pytest.mark.parametrize("case", ["1d", "3d"])
+def test_unknown_sizes_in_other_ranks(case, rng):
+    cls, options, shape = RANKED[case]
+    x = rng.normal(size=shape).astype("float32")
+    layer = cls(**options)
+    inputs = keras.Input((*(None,) * layer.rank, shape[-1]))
+    model = keras.Model(inputs, layer(inputs))
+    assert model.output_shape == (None, *(None,) * layer.rank, 4)
+    assert_close(model.predict(x, verbose=0), layer(x))
+
+
 @pytest.mark.parametrize("case", ["1d", "2d", "3d"])
 def test_channels_first_gives_the_same(case, rng):
     cls, options, shape = RANKED[case]
@@ -150,14 +167,30 @@ def test_channels_first_gives_the_same(case, rng):
         (SREConv2D, 5, "same", (2, 9, 9, 3)),
         (SREConv2D, 9, "same", (1, 8, 8, 2)),
         (SREConv2D, 4, "valid", (2, 9, 9, 3)),
+        (SREConv2D, (3, 5), "same", (2, 7, 7, 1)),
         (SREConv3D, 3, "same", (1, 5, 5, 5, 2)),
     ],
-    ids=["1d", "2d-k5", "2d-k9", "2d-even", "3d"],
+    ids=["1d", "2d-k5", "2d-k9", "2d-even", "2d-k3x5", "3d"],
 )
 def test_exactly_equivariant(cls, size, padding, shape, profile, rng):
     layer = cls(4, size, padding=padding, ring_profile=profile)
     x = rng.normal(size=shape).astype("float32")
-    assert_equivariant(layer, x, layer.rank)
+    if not isinstance(size, tuple):
+        assert_equivariant(layer, x, layer.rank)
+        return
+    y = to_numpy(layer(x))  # an oblong kernel knows flips, not turns
+    for axis in range(1, layer.rank + 1):
+        flipped = np.ascontiguousarray(np.flip(x, axis))
+        assert_close(layer(flipped), np.flip(y, axis))
+
+
+def test_full_square_kernels_are_equivariant_too(rng):
+    layer = SREConv2D(4, 5, padding="same", circular=False)
+    assert layer.num_rings == 4
+    x = rng.normal(size=(2, 9, 9, 3)).astype("float32")
+    assert_equivariant(layer, x, 2)
+    corner = to_numpy(layer.kernel)[0, 0]
+    assert (corner != 0).all()
 
 
 @pytest.mark.parametrize(
@@ -173,6 +206,27 @@ def test_strides_are_exact_where_they_are_centred(
     x = rng.normal(size=(1, side, side, 1)).astype("float32")
     error, _ = equivariance_error(layer, x, 2)
     assert error < 1e-5 if exact else error > 0.1
+
+
+@pytest.mark.parametrize("side", [12, 13, 15, 28, 29])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_the_documented_rule_for_strides(size, stride, padding, side, rng):
+    if padding == "valid":
+        exact = (side - size) % stride == 0
+    else:
+        overhang = (-(-side // stride) - 1) * stride + size - side
+        exact = overhang >= 0 and overhang % 2 == 0
+    layer = SREConv2D(2, size, stride, padding, implementation="dense")
+    x = rng.normal(size=(1, side, side, 1)).astype("float32")
+    error, _ = equivariance_error(layer, x, 2)
+    assert error < 1e-5 if exact else error > 0.1
+
+
+def test_two_by_two_windows_are_exact_on_even_maps(rng):
+    x = rng.normal(size=(1, 28, 28, 2)).astype("float32")
+    assert_equivariant(SREConv2D(2, 2, 2, implementation="dense"), x, 2)
 
 
 def test_causal_sees_the_past_only(rng):
@@ -192,6 +246,21 @@ def test_new_weights_count_at_once(rng):
     assert_close(layer(x, training=False), 2 * before)
 
 
+@pytest.mark.parametrize("implementation", ["slices", "dense"])
+def test_new_weights_count_in_compiled_prediction(
+    implementation, tmp_path, rng
+):
+    layer = SREConv2D(2, 3, implementation=implementation)
+    model = keras.Sequential([keras.Input((6, 6, 1)), layer])
+    x = rng.normal(size=(1, 6, 6, 1)).astype("float32")
+    before = model.predict(x, verbose=0)
+    model.save_weights(tmp_path / "a.weights.h5")
+    model.set_weights([2 * w for w in model.get_weights()])
+    assert_close(model.predict(x, verbose=0), 2 * before)
+    model.load_weights(tmp_path / "a.weights.h5")
+    assert_close(model.predict(x, verbose=0), before)
+
+
 def test_default_rings():
     assert SREConv2D(1, 9).num_rings == 5
     assert SREConv2D(1, 9, circular=False).num_rings == 6
@@ -205,6 +274,9 @@ ERRORS = [
     ({"kernel_size": (3, -1)}, "kernel_size=.*one per spatial axis"),
     ({"kernel_size": (3, 3, 3)}, "kernel_size=.*tuple of 2"),
     ({"kernel_size": "3"}, "kernel_size='3'"),
+    ({"kernel_size": "a"}, "kernel_size='a'.*positive int"),
+    ({"kernel_size": -1}, "kernel_size=-1"),
+    ({"kernel_size": (3,)}, "kernel_size=.*tuple of 2"),
     ({"strides": 0}, "strides=0"),
     ({"dilation_rate": -1}, "dilation_rate=-1"),
     ({"strides": 2, "dilation_rate": 2}, "one of them must be 1"),
@@ -217,6 +289,7 @@ ERRORS = [
     ({"num_rings": 0}, "num_rings=0"),
     ({"num_rings": 3}, "num_rings=3.*no tap.*Use 1 or 2"),
     ({"ring_profile": "gaussian"}, "'gaussian'.*'hard', 'area', 'linear'"),
+    ({"ring_profile": "round"}, "'round'.*'hard', 'area', 'linear'"),
     ({"implementation": "fft"}, "'fft'.*'auto'"),
     ({"spacing": (1.0,)}, "spacing=.*tuple of 2"),
     ({"spacing": (1.0, 0.0)}, "spacing="),
@@ -236,6 +309,7 @@ def test_bad_arguments_get_one_clear_error(options, message):
     ("shape", "message"),
     [
         ((2, 8, 8), "ndim=4|4 axes"),
+        ((2, 8, 8, 8, 4), "ndim=4|4 axes"),
         ((2, 8, 8, 3), "groups=2.*divisible"),
         ((2, 2, 8, 4), "do not fit"),
     ],
@@ -244,6 +318,30 @@ def test_bad_arguments_get_one_clear_error(options, message):
 def test_bad_inputs_get_one_clear_error(shape, message):
     with pytest.raises(ValueError, match=message):
         SREConv2D(4, 3, groups=2)(np.zeros(shape, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "message"),
+    [
+        (SREConv1D, {"kernel_size": (3, 3)}, "tuple of one"),
+        (SREConv1D, {"kernel_size": 4, "padding": "same"}, "half a cell"),
+        (SREConv3D, {"kernel_size": (3, 3)}, "tuple of 3"),
+        (SREConv3D, {"kernel_size": 3, "padding": "causal"}, "'causal'"),
+        (SREConv3D, {"kernel_size": 3, "num_rings": 3}, "Use 1 or 2"),
+        (SREConv3D, {"kernel_size": 3, "spacing": (1, 1)}, "tuple of 3"),
+    ],
+    ids=str,
+)
+def test_other_ranks_check_their_arguments(cls, options, message):
+    with pytest.raises(ValueError, match=message):
+        cls(4, **options)
+
+
+def test_channels_cannot_change_once_built(rng):
+    layer = SREConv2D(4, 3)
+    layer.build((None, 8, 8, 3))
+    with pytest.raises(ValueError, match="axis -1.*value 3"):
+        layer(np.zeros((1, 8, 8, 2), "float32"))
 
 
 def test_kernel_before_build_says_what_to_do():

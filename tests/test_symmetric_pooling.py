@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from helpers import assert_close
 from helpers import assert_equivariant
+from helpers import assert_layer_contract
+from helpers import gradients
 from helpers import to_numpy
 
 from keras_sre import SymmetricPooling1D
@@ -35,12 +37,37 @@ def pool_by_hand(x, stride, mode):
 
 @pytest.mark.parametrize("mode", ["average", "max"])
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])
-def test_equals_the_definition_at_every_size(stride, mode, rng):
+@pytest.mark.parametrize("size", range(1, 13))
+def test_equals_the_definition_at_every_size(size, stride, mode, rng):
     layer = SymmetricPooling1D(stride, mode=mode)
-    for size in range(1, 13):
-        x = rng.normal(size=(1, size, 1)).astype("float32")
-        expected = pool_by_hand(x[0, :, 0], stride, mode)
-        assert_close(to_numpy(layer(x))[0, :, 0], expected)
+    x = rng.normal(size=(1, size, 2)).astype("float32")
+    y = to_numpy(layer(x))
+    steps = int(np.ceil(size / stride))
+    assert y.shape == layer.compute_output_shape(x.shape) == (1, steps, 2)
+    for channel in range(2):
+        expected = pool_by_hand(x[0, :, channel], stride, mode)
+        assert_close(y[0, :, channel], expected)
+    assert_close(layer(np.flip(x, 1)), np.flip(y, 1))
+
+
+def test_even_sizes_are_the_mean_of_two(rng):
+    x = rng.normal(size=(2, 6, 8, 3)).astype("float32")
+    expected = x.reshape(2, 3, 2, 4, 2, 3).mean(axis=(2, 4))
+    assert_close(SymmetricPooling2D()(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("cls", "shape"),
+    [
+        (SymmetricPooling1D, (2, 7, 3)),
+        (SymmetricPooling2D, (2, 7, 6, 3)),
+        (SymmetricPooling3D, (2, 5, 4, 3, 2)),
+    ],
+)
+@pytest.mark.parametrize("mode", ["average", "max"])
+def test_keras_contract(cls, shape, mode):
+    options = {"pool_size": 2, "mode": mode}
+    assert_layer_contract(cls, options, shape, num_weights=0)
 
 
 def test_known_weights():
@@ -51,10 +78,11 @@ def test_known_weights():
 
 
 @pytest.mark.parametrize("mode", ["average", "max"])
+@pytest.mark.parametrize("pool_size", [2, 3])
 @pytest.mark.parametrize("shape", [(6, 6), (7, 7), (5, 8)], ids=str)
-def test_2d_commutes_with_the_grid(shape, mode, rng):
+def test_2d_commutes_with_the_grid(shape, pool_size, mode, rng):
     x = rng.normal(size=(2, *shape, 3)).astype("float32")
-    assert_equivariant(SymmetricPooling2D(mode=mode), x, 2)
+    assert_equivariant(SymmetricPooling2D(pool_size, mode=mode), x, 2)
 
 
 @pytest.mark.parametrize("mode", ["average", "max"])
@@ -69,9 +97,23 @@ def test_ordinary_pooling_does_not():
         assert_equivariant(keras.layers.AveragePooling2D(2), x, 2)
 
 
-def test_constant_maps_stay_constant():
-    x = np.full((1, 7, 9, 2), 3.0, "float32")
-    assert_close(SymmetricPooling2D(3)(x), np.full((1, 3, 3, 2), 3.0))
+@pytest.mark.parametrize("mode", ["average", "max"])
+@pytest.mark.parametrize("pool_size", [2, 3, 4])
+def test_constant_maps_stay_constant(pool_size, mode):
+    layer = SymmetricPooling2D(pool_size, mode=mode)
+    y = to_numpy(layer(np.full((1, 7, 10, 2), -3.0, "float32")))
+    assert_close(y, np.full(y.shape, -3.0))
+
+
+@pytest.mark.parametrize("mode", ["average", "max"])
+def test_gradients_are_symmetric_too(mode, rng):
+    x = rng.normal(size=(1, 7, 1)).astype("float32")
+    layer = SymmetricPooling1D(mode=mode)
+    upstream = np.ones((1, 4, 1), "float32")
+    (dx,) = gradients(layer, x, upstream=upstream)
+    (mirrored,) = gradients(layer, x[:, ::-1].copy(), upstream=upstream)
+    assert_close(mirrored, dx[:, ::-1])
+    assert_close(dx.sum(), np.array(4.0))
 
 
 @pytest.mark.parametrize("size", [6, 7])
