@@ -184,8 +184,9 @@ def ring_filters(
 
     default = default_num_rings(kernel_size, circular)
     if num_rings is None:
+        most = min(default, math.prod(kernel_size))
         return filters_for(
-            next(n for n in range(default, 0, -1) if not has_dead_ring(n))
+            next(n for n in range(most, 0, -1) if not has_dead_ring(n))
         )
     if (
         isinstance(num_rings, bool)

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 
+@keras.saving.register_keras_serializable(package="keras_sre")
 class DenseKernelVariance(keras.initializers.Initializer):
     """Draws ring weights as an initializer would draw an ordinary kernel.
 
@@ -29,7 +30,7 @@ class DenseKernelVariance(keras.initializers.Initializer):
 
     def __init__(self, initializer, filters):
         self.initializer = keras.initializers.get(initializer)
-        self.filters = filters
+        self.filters = np.asarray(filters)
 
     def __call__(self, shape, dtype=None):
         num_rings, channels, num_filters = shape

@@ -44,7 +44,7 @@ def positive_floats(value, rank, name):
     if value is None:
         return None
     try:
-        values = tuple(map(float, value))
+        values = () if isinstance(value, str) else tuple(map(float, value))
     except (TypeError, ValueError):
         values = ()
     if len(values) != rank or not all(
@@ -55,6 +55,13 @@ def positive_floats(value, rank, name):
             "positive float(s): the size of a voxel along each spatial axis."
         )
     return values
+
+
+def fraction(value, name):
+    """Returns `value`, or raises a `ValueError` if it is not in 0..1."""
+    if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
+        raise ValueError(f"Received {name}={value!r}. Expected 0 to 1.")
+    return float(value)
 
 
 def one_of(value, allowed, name):

@@ -72,3 +72,7 @@ def test_config_round_trip():
     initializer = DenseKernelVariance("he_normal", filters)
     config = initializer.get_config()
     assert config["filters"] == filters.tolist()
+    again = keras.initializers.deserialize(
+        keras.initializers.serialize(initializer)
+    )
+    assert again((1, 2, 4)).shape == (1, 2, 4)

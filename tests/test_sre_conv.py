@@ -294,6 +294,10 @@ ERRORS = [
     ({"spacing": (1.0,)}, "spacing=.*tuple of 2"),
     ({"spacing": (1.0, 0.0)}, "spacing="),
     ({"spacing": 2.0}, "spacing=2.0"),
+    ({"harmonics": 1}, "harmonics=1.*Expected \\(\\)"),
+    ({"harmonics": None}, "harmonics=None"),
+    ({"harmonic_fraction": 5}, "harmonic_fraction=5"),
+    ({"spacing": "12"}, "spacing='12'"),
     ({"harmonics": (1,)}, "harmonics=.*Expected \\(\\)"),
 ]
 
@@ -347,3 +351,11 @@ def test_channels_cannot_change_once_built(rng):
 def test_kernel_before_build_says_what_to_do():
     with pytest.raises(AttributeError, match="Build it first"):
         _ = SREConv2D(4, 3).kernel
+
+
+@pytest.mark.parametrize("profile", ["area", "linear"])
+def test_a_single_tap_has_a_single_default_ring(profile):
+    layer = SREConv2D(3, 1, circular=False, ring_profile=profile)
+    assert layer(np.ones((1, 4, 4, 2), "float32")).shape == (1, 4, 4, 3)
+    config = layer.get_config()
+    assert SREConv2D.from_config(config).get_config() == config

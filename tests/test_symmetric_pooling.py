@@ -165,3 +165,12 @@ def test_config_round_trip():
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         SymmetricPooling2D(**options)
+
+
+def test_max_keeps_what_is_lowest():
+    layer = SymmetricPooling2D(mode="max")
+    lowest = np.full((1, 3, 3, 1), -np.inf, "float32")
+    assert np.all(to_numpy(layer(lowest)) == -np.inf)
+    whole = np.arange(-9, 0).reshape(1, 3, 3, 1).astype("int32")
+    pooled = SymmetricPooling2D(mode="max", dtype="int32")(whole)
+    assert to_numpy(pooled).ravel().tolist() == [-5, -4, -2, -1]

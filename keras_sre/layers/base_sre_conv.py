@@ -76,8 +76,15 @@ class BaseSREConv(keras.layers.Layer):
             ring_profile, RING_PROFILES, "ring_profile"
         )
         self.spacing = check.positive_floats(spacing, rank, "spacing")
-        self.harmonics = tuple(harmonics)
-        self.harmonic_fraction = harmonic_fraction
+        if harmonics not in ((), []):
+            raise ValueError(
+                f"Received harmonics={harmonics!r}. Expected (): harmonic "
+                "filters are not part of this release."
+            )
+        self.harmonics = ()
+        self.harmonic_fraction = check.fraction(
+            harmonic_fraction, "harmonic_fraction"
+        )
         self.implementation = check.one_of(
             implementation, IMPLEMENTATIONS, "implementation"
         )
@@ -119,11 +126,6 @@ class BaseSREConv(keras.layers.Layer):
                 f"Received kernel_size={self.kernel_size} with padding='same'."
                 " Even kernels shift such a map by half a cell, so the layer "
                 "could not be equivariant. Use odd sizes, or padding='valid'."
-            )
-        if self.harmonics:
-            raise ValueError(
-                f"Received harmonics={self.harmonics}. Expected (): harmonic "
-                "filters are not part of this release."
             )
 
     def build(self, input_shape):

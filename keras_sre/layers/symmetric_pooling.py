@@ -81,7 +81,7 @@ def _pool_axis(x, axis, stride, mode):
     after = (num_windows - 1) * stride + stride + 1 - size - before
     end_weights = (extra / 2, 1 - extra / 2)
     if mode == "max":
-        empty = float(_lowest(x.dtype))
+        empty = _lowest(x.dtype)
         taps = _taps(x, axis, stride, before, after, empty)
         first = ops.where(ops.equal(extra, 1), taps[0], empty)
         result = ops.cast(first, x.dtype)
@@ -114,9 +114,7 @@ def _taps(x, axis, stride, before, after, empty):
 
 def _lowest(dtype):
     dtype = keras.backend.standardize_dtype(dtype)
-    if dtype == "bfloat16":
-        return -3e38
-    return np.finfo(dtype).min
+    return np.iinfo(dtype).min if "int" in dtype else float("-inf")
 
 
 @keras.saving.register_keras_serializable(package="keras_sre")
