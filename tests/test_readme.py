@@ -1,5 +1,6 @@
 """The README's commands and examples are what is run elsewhere."""
 
+import ast
 import pathlib
 import re
 import subprocess
@@ -61,5 +62,5 @@ def test_library_imports_only_keras_and_numpy():
         text=True,
         cwd=ROOT,
     )
-    third_party = eval(output.stdout.splitlines()[-1])
+    third_party = ast.literal_eval(output.stdout.splitlines()[-1])
     assert set(third_party) <= set(sys.stdlib_module_names)

@@ -62,17 +62,8 @@ def plain_parts(kernel_size):
     """Returns the `blocks.Parts` of an ordinary Keras network."""
 
     def convolve(x, filters, strides, name, size=kernel_size):
-        return keras.layers.Conv2D(
-            filters,
-            size,
-            strides=strides,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=keras.initializers.VarianceScaling(
-                2.0, "fan_out", "untruncated_normal"
-            ),
-            name=name,
-        )(x)
+        options = blocks.convolution_options(strides, name)
+        return keras.layers.Conv2D(filters, size, **options)(x)
 
     def pointwise(x, filters, strides, name):
         return convolve(x, filters, strides, name, size=1)

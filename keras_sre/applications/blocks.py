@@ -28,6 +28,19 @@ class Parts:
     normalization: type = layers.BatchNormalization
 
 
+def convolution_options(strides, name):
+    """Returns what every convolution of these networks has in common."""
+    return {
+        "strides": strides,
+        "padding": "same",
+        "use_bias": False,
+        "kernel_initializer": keras.initializers.VarianceScaling(
+            2.0, "fan_out", "untruncated_normal"
+        ),
+        "name": name,
+    }
+
+
 def channels_axis():
     return -1 if keras.config.image_data_format() == "channels_last" else 1
 

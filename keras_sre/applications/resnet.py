@@ -156,14 +156,8 @@ def ring_parts(kernel_size, num_rings, options):
         return SREConv2D(
             filters,
             size,
-            strides=strides,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=keras.initializers.VarianceScaling(
-                2.0, "fan_out", "untruncated_normal"
-            ),
             num_rings=rings,
-            name=name,
+            **blocks.convolution_options(strides, name),
             **options,
         )(x)
 

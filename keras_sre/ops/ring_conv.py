@@ -10,7 +10,8 @@ taps. At stride 1 a ring filter is its own adjoint, so with the ring sums
 
     d_weight[r] = x.T @ G[r]        dx = sum_r G[r] @ weight[r].T
 
-and training keeps only `x`: no activation is `num_rings` times wider.
+and training keeps only `x`: no activation is `num_rings` times wider. With a
+stride, zeros are put between the cells of the upstream gradient first.
 
 | implementation | what runs |
 |---|---|
@@ -18,8 +19,10 @@ and training keeps only `x`: no activation is `num_rings` times wider.
 | `"depthwise"` | a depthwise convolution, one product |
 | `"dense"` | the expanded kernel, an ordinary convolution |
 
-`"auto"` is `"slices"`, the fastest on the CPU with every backend, except for
-single taps, which are a product alone.
+`"auto"` is `"slices"`, except for single taps, which are a product alone. On
+the CPU it was the fastest in most cases measured; not so for grouped kernels on
+torch (`"dense"` takes half the time), and a training step of some strided
+layers on TensorFlow (`"depthwise"` takes three quarters).
 
 The first is in `factorised.py`: where there are fewer channels than filters the
 ring sums are those of `x`, else (stride 1) those of the product, whichever is
