@@ -66,7 +66,12 @@ def plain_parts(kernel_size):
         return keras.layers.Conv2D(filters, size, **options)(x)
 
     def pointwise(x, filters, strides, name):
-        return convolve(x, filters, strides, name, size=1)
+        if strides > 1:
+            # As a stride would. The gradient of TensorFlow's strided 1x1
+            # convolution crashes with 3 threads and few channels.
+            picked = f"{name}_stride"
+            x = keras.layers.MaxPooling2D(1, strides, name=picked)(x)
+        return convolve(x, filters, 1, name, size=1)
 
     def leave_to_strides(x, strides, name):
         return x, strides

@@ -141,25 +141,28 @@ def fastest_implementation(config):
 
 def _dense(inputs, ring_kernel, config, data_format):
     kernel = expand_kernel(ring_kernel, config.filters)
-    if (
-        math.prod(config.kernel_size) == max(config.strides) == 1
-        and config.groups == 1
-        and data_format == "channels_last"
-    ):  # a product: backends are slower when they call it a convolution
-        *shape, channels = ops.shape(inputs)
-        kernel = ops.reshape(kernel, kernel.shape[-2:])
-        outputs = ops.matmul(ops.reshape(inputs, (-1, channels)), kernel)
-        return ops.reshape(outputs, (*shape, kernel.shape[-1]))
-    padding = config.padding
+    channels_last = data_format == "channels_last"
+    first_axis = 1 if channels_last else 2
+    strides, padding = config.strides, config.padding
+    if math.prod(config.kernel_size) == 1:
+        # A strided convolution would read the same cells, but TensorFlow's
+        # gradient of it crashes with 3 threads and few channels.
+        steps = [slice(None, None, stride) for stride in strides]
+        inputs = inputs[(slice(None),) * first_axis + tuple(steps)]
+        strides = 1
+        if config.groups == 1 and channels_last:
+            # A product: backends are slower when they call it a convolution.
+            *shape, channels = ops.shape(inputs)
+            kernel = ops.reshape(kernel, kernel.shape[-2:])
+            outputs = ops.matmul(ops.reshape(inputs, (-1, channels)), kernel)
+            return ops.reshape(outputs, (*shape, kernel.shape[-1]))
     if padding == "causal":
-        channels_last = data_format == "channels_last"
-        paddings = config.paddings(inputs.shape[1:-1])
-        inputs = pad(inputs, paddings, first_axis=1 if channels_last else 2)
+        inputs = pad(inputs, config.paddings(inputs.shape[1:-1]), first_axis)
         padding = "valid"
     return ops.conv(
         inputs,
         kernel,
-        strides=config.strides,
+        strides=strides,
         padding=padding,
         dilation_rate=config.dilation_rate,
         data_format=data_format,
