@@ -45,7 +45,9 @@ def medmnist_file(tmp_path, monkeypatch):
             "task": "binary-class",
             "label": {"0": "malignant", "1": "benign"},
             "MD5": hashlib.md5(content).hexdigest(),
-            "url": "https://example.org/breastmnist.npz",
+            "url": "http://127.0.0.1:9/breastmnist.npz",  # nobody answers
+            "license": "CC BY 4.0",
+            "n_channels": 1,
         }
         monkeypatch.setattr(
             data, "_medmnist_info", lambda: {"breastmnist": info}
@@ -59,9 +61,9 @@ def test_medmnist_is_scaled_and_labelled(medmnist_file):
     path, _ = medmnist_file
     dataset = load_dataset("breastmnist", root=path.parent)
     images, labels = dataset.splits["train"]
-    raw = np.load(path)["train_images"]
+    assert images.shape == (6, 32, 32, 1) and images.dtype == "uint8"
     np.testing.assert_allclose(
-        images[..., 0], (raw / 255.0 - 0.5) / 0.5, atol=1e-6
+        data.scale(images), (images / 255.0 - 0.5) / 0.5, atol=1e-6
     )
     assert labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert dataset.classes == ("malignant", "benign")
@@ -104,9 +106,74 @@ def test_pickled_objects_are_never_loaded(medmnist_file):
         load_dataset("breastmnist", root=path.parent)
 
 
-def test_missing_file_says_where_to_get_it(tmp_path, medmnist_file):
-    with pytest.raises(ValueError, match="Download https://example.org"):
-        load_dataset("breastmnist", root=tmp_path / "elsewhere")
+def test_missing_file_is_downloaded(medmnist_file, monkeypatch, tmp_path):
+    path, _ = medmnist_file
+    asked = []
+
+    def fetch(url, target, md5, progress):
+        asked.append((url, md5))
+        target.parent.mkdir()
+        target.write_bytes(path.read_bytes())
+
+    monkeypatch.setattr(data, "fetch", fetch)
+    dataset = load_dataset("breastmnist", root=tmp_path / "elsewhere")
+    assert asked == [("http://127.0.0.1:9/breastmnist.npz", dataset.md5)]
+    assert dataset.licence == "CC BY 4.0"
+
+
+def test_unknown_size_says_which_there_are(medmnist_file):
+    path, _ = medmnist_file
+    with pytest.raises(ValueError, match="breastmnist at 28"):
+        load_dataset("breastmnist", root=path.parent, size=64)
+
+
+def test_large_arrays_are_read_from_disk(medmnist_file, monkeypatch):
+    path, _ = medmnist_file
+    expected = load_dataset("breastmnist", root=path.parent)
+    monkeypatch.setattr(data, "STREAMED_BYTES", 1000)
+    monkeypatch.setattr(data, "resize", lambda images: images)
+    for _ in range(2):  # unpacked, then found
+        dataset = load_dataset("breastmnist", root=path.parent)
+        images, _ = dataset.splits["train"]
+        assert isinstance(images, data.ArrayOnDisk)
+        raw = np.load(path)["train_images"][..., None]
+        assert images.shape == raw.shape and len(images) == 6
+        np.testing.assert_array_equal(images[1:3], raw[1:3])
+        np.testing.assert_array_equal(images[np.array([0, 4])], raw[[0, 4]])
+    unpacked = {
+        p.name for p in (path.parent / "breastmnist_unpacked").iterdir()
+    }
+    assert unpacked == {f"{split}_images.npy" for split in data.SPLITS}
+    labels = expected.splits["train"][1]
+    np.testing.assert_array_equal(dataset.splits["train"][1], labels)
+
+
+def test_several_labels_stay_apart(medmnist_file, monkeypatch):
+    path, _ = medmnist_file
+    arrays = dict(np.load(path))
+    for split in data.SPLITS:
+        count = len(arrays[f"{split}_labels"])
+        arrays[f"{split}_labels"] = np.eye(count, 14, dtype="uint8")
+    np.savez(path, **arrays)
+    info = {
+        "task": "multi-label, binary-class",
+        "label": {str(i): f"finding {i}" for i in range(14)},
+        "MD5": hashlib.md5(path.read_bytes()).hexdigest(),
+        "url": "http://127.0.0.1:9/",
+        "license": "CC BY 4.0",
+        "n_channels": 1,
+    }
+    monkeypatch.setattr(data, "_medmnist_info", lambda: {"breastmnist": info})
+    dataset = load_dataset("breastmnist", root=path.parent)
+    assert dataset.task.multi_label
+    assert dataset.splits["train"][1].shape == (6, 14)
+
+
+def test_all_eighteen_are_known():
+    pytest.importorskip("medmnist.info")
+    assert len(data.dataset_names()) == 19
+    assert len(data.medmnist_names(2)) == 12
+    assert len(data.medmnist_names(3)) == 6
 
 
 def test_real_medmnist_files_load(medmnist_root):
@@ -114,7 +181,10 @@ def test_real_medmnist_files_load(medmnist_root):
         "breastmnist": (546, 78, 156),
         "pneumoniamnist": (4708, 524, 624),
         "retinamnist": (1080, 120, 400),
+        "adrenalmnist3d": (1188, 98, 298),
     }
     for name, expected in counts.items():
         splits = load_dataset(name, root=medmnist_root).splits
+        shape = (32,) * data.rank_of(name)
+        assert splits["train"][0].shape[1:-1] == shape
         assert tuple(len(labels) for _, labels in splits.values()) == expected

@@ -2,14 +2,22 @@
 
 import csv
 import json
+import os
 import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import benchmark
 import evaluate
+import filelock
 import fit
 import keras
+import loop
 import numpy as np
 import pytest
+import run_directory
 from config import RunConfig
 from data import load_dataset
 from models import build_model
@@ -29,9 +37,18 @@ def test_run_directory_is_complete(finished_run):
     for folder in (output, output / "plain"):
         names = {"model.keras", "config.json", "history.csv", "metrics.json"}
         assert names <= {path.name for path in folder.iterdir()}
+    plots = {path.name for path in (output / "plots").iterdir()}
+    assert plots == {
+        "accuracy_by_angle.png",
+        "curves.png",
+        "confusion.png",
+        "samples.png",
+        "ring_kernels.png",
+    }
     assert (output / "plots" / "accuracy_by_angle.png").stat().st_size > 10000
     assert [r["model"] for r in results] == ["sre_resnet18", "resnet18"]
-    assert not list(output.glob("checkpoint*"))
+    assert not list(output.glob("**/epoch-*"))
+    assert not list(output.glob("**/progress.json"))
     assert not list(output.parent.glob(".*"))
 
 
@@ -109,11 +126,11 @@ def test_an_earlier_run_is_replaced_only_by_a_complete_one(
         (["--kernel-sizes", "4", "3", "3", "3"], "kernel_size=(4, 4)"),
         (["--num-rings", "9", "1", "1", "1"], "num_rings=9"),
         (["--learning-rate", "nan"], "--learning-rate nan"),
+        (["--recipe", "best"], "--recipe best. Choose from: quick, paper"),
         (
-            ["--dataset", "breastmnist", "--root", "no/where"],
-            "no file no/where",
+            ["--dataset", "adrenalmnist3d", "--model", "resnet18"],
+            "adrenalmnist3d, which has 3 spatial axes",
         ),
-        (["--dataset", "chestmnist"], "several labels"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -137,6 +154,166 @@ def test_output_must_not_be_something_else(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
+def _weights(folder):
+    model = keras.models.load_model(folder / "model.keras")
+    return model.get_weights()
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
+    script = pathlib.Path(fit.__file__)
+    settings = ["--width", "2", "--limit", "32", "--batch-size", "8"]
+    settings += ["--epochs", "3", "--kernel-sizes", "3", "3", "3", "3"]
+    settings += ["--model", "sre_resnet18"]
+
+    def start(name):
+        return subprocess.Popen(
+            [sys.executable, script, *settings, "--resume", "--output", name],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    assert start("whole").wait() == 0
+    killed = start("killed")
+    progress = tmp_path / ".killed.partial" / "progress.json"
+    while not progress.exists():
+        assert killed.poll() is None
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed").exists()
+    assert start("killed").wait() == 0
+    for whole, resumed in zip(
+        _weights(tmp_path / "whole"), _weights(tmp_path / "killed"), strict=True
+    ):
+        np.testing.assert_array_equal(whole, resumed)
+    with open(tmp_path / "killed" / "history.csv") as file:
+        assert len(file.readlines()) == 4
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4])
+def test_progress_is_right_at_every_moment(tmp_path, monkeypatch, moment):
+    """Stops between any two writes of the second epoch's end."""
+    epoch_end = loop.EpochEnd(tmp_path, None, (None, None), None)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    epoch_end.set_model(model)
+    epoch_end.epochs = [{"val_loss": 1.0}]
+    epoch_end._save()
+    steps = iter(range(1, 10))
+
+    def step(function):
+        def stopping(*args, **kwargs):
+            if next(steps) == moment:
+                raise _Stop
+            return function(*args, **kwargs)
+
+        return stopping
+
+    monkeypatch.setattr(model, "save_weights", step(model.save_weights))
+    monkeypatch.setattr(loop, "write_json", step(loop.write_json))
+    unlink = step(pathlib.Path.unlink)
+    monkeypatch.setattr(
+        pathlib.Path, "unlink", lambda self, **options: unlink(self, **options)
+    )
+    epoch_end.epochs.append({"val_loss": 0.5})
+    try:
+        epoch_end._save()
+    except _Stop:
+        pass
+    monkeypatch.undo()
+    again = loop.EpochEnd(tmp_path, None, (None, None), None)
+    done = again.resume(model)
+    assert done == (1 if moment <= 2 else 2)
+    assert (tmp_path / again.best).exists()
+
+
+def test_diverging_loss_stops_with_a_clear_line(tmp_path):
+    config = RunConfig(
+        **TINY, kernel_sizes=(3, 3, 3, 3), learning_rate=1e30
+    ).resolve()
+    with pytest.raises(ValueError, match="training diverged. Try a lower"):
+        fit.run(config, tmp_path / "run", twin=False, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def _settings(**changes):
+    return RunConfig(**TINY, **changes).resolve().settings()
+
+
+def _unfinished(tmp_path):
+    """Leaves a run that was stopped after an epoch."""
+    with pytest.raises(KeyboardInterrupt):
+        with run_directory.complete_directory(
+            tmp_path / "run", _settings()
+        ) as folder:
+            (folder / "progress.json").write_text("{}")
+            raise KeyboardInterrupt
+    return tmp_path / "run"
+
+
+def test_unfinished_runs_are_neither_lost_nor_mixed_up(tmp_path):
+    output = _unfinished(tmp_path)
+    with pytest.raises(ValueError, match="Continue it with --resume"):
+        with run_directory.complete_directory(output, _settings()):
+            pass
+    with pytest.raises(ValueError, match="its seed is 1, not 2"):
+        with run_directory.complete_directory(
+            output, _settings(seed=2), resume=True
+        ):
+            pass
+    with run_directory.complete_directory(
+        output, _settings(), resume=True
+    ) as folder:
+        assert (folder / "progress.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_two_processes_do_not_write_one_run(tmp_path):
+    with filelock.FileLock(tmp_path / ".run.lock"):
+        with pytest.raises(ValueError, match="Another process is writing"):
+            with run_directory.complete_directory(
+                tmp_path / "run", _settings()
+            ):
+                pass
+
+
+def test_finished_run_is_not_trained_again(finished_run, monkeypatch):
+    output, results = finished_run
+    monkeypatch.setattr(fit, "train_and_test", None)
+    config = RunConfig(**TINY, kernel_sizes=(3, 3, 3, 3))
+    assert fit.run(config, output, progress=False, resume=True) == results
+
+
+def test_run_can_be_evaluated_again(finished_run, capsys):
+    output, results = finished_run
+    evaluate.main([str(output), "--angles", "0", "45"])
+    table = capsys.readouterr().out
+    assert "sre_resnet18" in table and "split test" in table
+    assert f"{100 * results[0]['upright']['accuracy']:.1f} %" in table
+
+
+def test_batches_are_repeatable_and_all_of_one_size():
+    images = np.arange(21 * 4, dtype="float32").reshape(21, 2, 2, 1)
+    first, second = (
+        loop.Batches(images, np.arange(21), 8, seed, False) for seed in (1, 1)
+    )
+    first.start_epoch(3)
+    first.start_epoch(4)
+    second.start_epoch(4)
+    assert len(first) == 2
+    for index in range(2):
+        for one, other in zip(first[index], second[index], strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert len(one) == 8
+    second.start_epoch(5)
+    assert not np.array_equal(first[0][1], second[0][1])
+
+
 def test_unknown_setting_raises():
     with pytest.raises(TypeError, match="unexpected keyword"):
         RunConfig(epoch=3)
@@ -151,6 +328,12 @@ def test_plain_twin_has_the_same_depth_and_maps():
             plain.get_layer(name).output.shape
         )
     assert sre.count_params() < plain.count_params() / 2
+
+
+@pytest.mark.parametrize("name", ["sre_resnet18", "resnet18"])
+def test_several_labels_get_a_probability_each(name):
+    model = build_model(name, (8, 8, 1), 3, 2, classifier_activation="sigmoid")
+    assert model.layers[-1].activation is keras.activations.sigmoid
 
 
 def test_benchmark_times_and_writes(tmp_path, monkeypatch, capsys):

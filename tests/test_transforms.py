@@ -1,9 +1,20 @@
 """Rotation and reflection of images, against recorded official outputs."""
 
+import data
 import numpy as np
 import pytest
 import transforms
 from helpers import golden_cases
+
+FLIP_NAMES = {"vflip": "vertical", "hflip": "horizontal", "dflip": "depth"}
+
+
+def _rotation_error(turned, expected, interpolation, tie_margin):
+    """Returns the largest difference, ties of nearest neighbour left out."""
+    difference = np.abs(turned - expected)
+    if interpolation == "nearest":  # ties fall to either side
+        difference = difference * (tie_margin >= 1e-3)
+    return difference.max()
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
@@ -12,26 +23,142 @@ def test_rotation_equals_torchvision(golden, interpolation):
         images = np.moveaxis(arrays["x"], 0, -1)[None]
         for i, angle in enumerate(config["angles_deg"]):
             turned = transforms.rotate(images, angle, interpolation)[0]
-            expected = np.moveaxis(arrays["y"][i], 0, -1)
-            difference = np.abs(turned - expected)
-            if interpolation == "nearest":  # ties fall to either side
-                difference = difference[arrays["tie_margin"][i] > 2e-3]
-            assert difference.max(initial=0) < 1e-3, (config, angle)
+            ties = arrays.get("tie_margin", [None] * (i + 1))[i]
+            error = _rotation_error(
+                np.moveaxis(turned, -1, 0), arrays["y"][i], interpolation, ties
+            )
+            bound = 0 if interpolation == "nearest" else 4e-5
+            assert error <= bound, (config, angle)
 
 
-def test_flips_equal_the_official_protocol(golden):
-    for config, arrays in golden_cases(golden("protocol2d"), ["flip"]):
-        name = {"vflip": "vertical", "hflip": "horizontal"}.get(
-            config.get("flip")
-        )
-        images = arrays["x"]
-        if name is None or images.shape[1] == 28:  # 28 is resized first
+def test_rotation_about_an_axis_equals_the_official_one(golden):
+    kinds = ["fix_rotate_axis"]
+    for config, arrays in golden_cases(golden("rotate3d"), kinds):
+        axis, interpolation = config["axis"], config["interpolation"]
+        volumes = np.moveaxis(arrays["x"], 0, -1)[None]
+        for i, angle in enumerate(config["angles_deg"]):
+            turned = transforms.rotate(volumes, angle, interpolation, axis)[0]
+            ties = None
+            if interpolation == "nearest":
+                fixed = "xyz".index(axis)
+                ties = np.expand_dims(arrays["tie_margin"][i], fixed)
+            error = _rotation_error(
+                np.moveaxis(turned, -1, 0), arrays["y"][i], interpolation, ties
+            )
+            assert error < 4e-5, (config, angle)
+
+
+def test_flips_of_volumes_equal_the_official_ones(golden):
+    for config, arrays in golden_cases(golden("rotate3d"), ["flip3d"]):
+        axis = config["spatial_axis"]
+        direction = list(transforms.FLIPS[3])[axis]
+        volumes = np.moveaxis(arrays["x"], 0, -1)[None]
+        flipped = np.moveaxis(transforms.flip(volumes, direction)[0], -1, 0)
+        np.testing.assert_array_equal(flipped, arrays["y"])
+
+
+def test_rotation_of_padded_images_equals_the_official_wrapper(golden):
+    for config, arrays in golden_cases(golden("rotate2d_padded")):
+        size = arrays["x"].shape[1]
+        mode = config["padding"]
+        half = size // 2
+        images = np.moveaxis(arrays["x"], 0, -1)
+        widths = [(half, half), (half, half), (0, 0)]
+        padded = np.pad(images, widths, mode=mode)[None]
+        for i, angle in enumerate(config["angles_deg"]):
+            turned = transforms.rotate(padded, angle, config["interpolation"])
+            cropped = turned[0, half : half + size, half : half + size]
+            ties = arrays.get("tie_margin", [None] * (i + 1))[i]
+            error = _rotation_error(
+                np.moveaxis(cropped, -1, 0),
+                arrays["y"][i],
+                config["interpolation"],
+                ties,
+            )
+            assert error < 4e-5, (config, angle)
+
+
+def _prepared(images, size):
+    """Applies what comes before a rotation: resizing, then scaling."""
+    images = images.reshape(*images.shape[:3], -1)
+    return data.scale(data.resize(images) if size == 28 else images)
+
+
+def test_whole_protocol_in_2d(golden):
+    arrays = golden("protocol2d")
+    for config, case in golden_cases(arrays, ["rotate"]):
+        if config["padding"] != "zeros":
             continue
-        images = images.reshape(*images.shape[:3], -1) / 127.5 - 1
-        expected = np.moveaxis(arrays["y"], 1, -1)
-        np.testing.assert_allclose(
-            transforms.flip(images, name), expected, atol=1e-6
-        )
+        images = _prepared(case["x"], config["medmnist_size"])
+        for i, angle in enumerate(config["angles_deg"]):
+            interpolation = config["interpolation"]
+            turned = transforms.rotate(images, angle, interpolation)
+            error = _rotation_error(
+                np.moveaxis(turned, -1, 1),
+                case["y"][i],
+                interpolation,
+                case["tie_margin"][i] if "tie_margin" in case else None,
+            )
+            bound = 0 if interpolation == "nearest" else 1e-5
+            assert error <= bound, (config, angle)
+    for config, case in golden_cases(arrays, ["flip"]):
+        images = _prepared(case["x"], config["medmnist_size"])
+        if config["name"] in FLIP_NAMES:
+            images = transforms.flip(images, FLIP_NAMES[config["name"]])
+        np.testing.assert_array_equal(np.moveaxis(images, -1, 1), case["y"])
+
+
+def test_whole_protocol_in_3d(golden):
+    for config, case in golden_cases(golden("protocol3d")):
+        volumes = data.scale(data.resize(case["x"][..., None]))
+        if "aug_axis" in config:
+            volumes = transforms.rotate(
+                volumes, config["degree"], axis=config["aug_axis"]
+            )
+        elif config["name"] in FLIP_NAMES:
+            volumes = transforms.flip(volumes, FLIP_NAMES[config["name"]])
+        kept = volumes[0, ::2, ::2, ::2, 0]
+        np.testing.assert_allclose(kept, case["y"][0], atol=1e-6)
+
+
+def test_rotation_matrices_equal_tensorflow_addons(golden):
+    for config, case in golden_cases(golden("tfa_matrices"), ["angles"]):
+        for angle, expected in zip(
+            case["angles"], case["transforms"], strict=True
+        ):
+            height, width = config["size"]
+            found = transforms.rotation_matrix(np.rad2deg(angle), height, width)
+            np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["tfa_rotate", "tfa_translate"])
+def test_resampling_equals_tensorflow_addons(golden, name):
+    compared = 0
+    for config, case in golden_cases(golden(name)):
+        if case["x"].ndim != 4 or config.get("dtype") not in (
+            None,
+            "float32",
+        ):
+            continue
+        rows = case["transforms"].reshape(-1, 8)
+        together = len(case["y"]) == len(case["x"]) and case["y"].ndim == 4
+        expected = case["y"][None] if together else case["y"]
+        rows = rows[None] if together else rows
+        stable = case["stable"][None] if together else case["stable"]
+        for matrices, y, mask in zip(rows, expected, stable, strict=True):
+            found = transforms.affine(
+                case["x"],
+                matrices,
+                config["interpolation"],
+                config["fill_mode"],
+                config["fill_value"],
+            )
+            mask = np.broadcast_to(mask[..., None], y.shape)
+            scale = np.abs(y).max()
+            difference = np.abs(found - y)[mask].max(initial=0)
+            assert difference <= 0.02 * scale, config
+            compared += 1
+    assert compared > 10
 
 
 @pytest.mark.parametrize("size", [4, 5])
@@ -42,3 +169,30 @@ def test_right_angles_are_exact(size, rng):
             transforms.rotate(images, 90 * quarter),
             np.rot90(images, quarter, (1, 2)),
         )
+
+
+def test_a_quarter_turn_more_is_the_same_pixels_turned(rng):
+    images = rng.normal(size=(2, 7, 7, 1)).astype("float32")
+    np.testing.assert_array_equal(
+        transforms.rotate(images, 120),
+        np.rot90(transforms.rotate(images, 30), 1, (1, 2)),
+    )
+
+
+def test_translation_moves_right_and_down(rng):
+    images = rng.normal(size=(1, 4, 5, 2)).astype("float32")
+    moved = transforms.translate(images, (2, 1))
+    np.testing.assert_array_equal(moved[:, 1:, 2:], images[:, :-1, :-2])
+    assert not moved[:, 0].any() and not moved[:, :, :2].any()
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_mask_is_the_inscribed_ball(rank):
+    size = 32
+    masked = transforms.mask_ball(np.ones((1, *[size] * rank, 1), "float32"))
+    assert masked[(0, *[0] * rank)] == 0
+    assert masked[(0, *[size // 2] * rank)] == 1
+    for axis in range(rank):  # it touches every side
+        assert masked[0].take(0, axis).max() == 1
+    volume = {2: np.pi / 4, 3: np.pi / 6}[rank]
+    assert masked.mean() == pytest.approx(volume, rel=0.03)

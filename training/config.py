@@ -2,47 +2,67 @@
 
 import dataclasses
 
-from data import DATASETS
+from data import dataset_names
+from data import rank_of
 from models import MODELS
+from recipes import RECIPES
+from recipes import recipe_for
 
 SIZES = (28, 32, 64, 128, 224)
 PROFILES = ("hard", "area", "linear")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+INTERPOLATIONS = ("nearest", "bilinear")
+LOGS = ("tensorboard", "wandb")
+FROM_RECIPE = (
+    "size",
+    "width",
+    "kernel_sizes",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+)
 
 
 @dataclasses.dataclass
 class RunConfig:
     """Everything that decides the result of a run.
 
-    `None` stands for the default of the data set or model and is replaced by
-    `resolve`. Raises `ValueError`, one clear line, for values out of range.
+    `None` stands for the default of the recipe or data set and is replaced
+    by `resolve`. Raises `ValueError`, one clear line, for values out of range.
     """
 
     dataset: str = "textures"
     root: str | None = None
     size: int | None = None
-    model: str = "sre_resnet18"
+    recipe: str = "quick"
+    model: str | None = None
     width: int | None = None
     kernel_sizes: tuple | None = None
     num_rings: tuple | None = None
     ring_profile: str = "hard"
     epochs: int | None = None
-    batch_size: int = 32
-    learning_rate: float = 0.02
+    batch_size: int | None = None
+    learning_rate: float | None = None
     seed: int = 1
     precision: str = "float32"
+    interpolation: str = "nearest"
     limit: int | None = None
 
     def __post_init__(self):
         for name in ("kernel_sizes", "num_rings"):
             if getattr(self, name) is not None:
                 setattr(self, name, tuple(getattr(self, name)))
+        names = ("textures",)
+        if self.dataset != "textures":  # the others need medmnist
+            names = dataset_names()
         for name, allowed in (
-            ("dataset", DATASETS),
-            ("model", MODELS),
+            ("dataset", names),
+            ("model", (None, *MODELS)),
             ("size", (None, *SIZES)),
+            ("recipe", RECIPES),
             ("ring_profile", PROFILES),
             ("precision", PRECISIONS),
+            ("interpolation", INTERPOLATIONS),
         ):
             value = getattr(self, name)
             if value not in allowed:
@@ -56,10 +76,11 @@ class RunConfig:
                 raise ValueError(
                     f"Received --{_flag(name)} {value}. Expected 1 or more."
                 )
-        if not 0 < self.learning_rate < float("inf"):
+        rate = self.learning_rate
+        if rate is not None and not 0 < rate < float("inf"):
             raise ValueError(
-                f"Received --learning-rate {self.learning_rate}. Expected a "
-                "positive number such as 0.02."
+                f"Received --learning-rate {rate}. Expected a positive number "
+                "such as 0.02."
             )
         for name in ("kernel_sizes", "num_rings"):
             value = getattr(self, name)
@@ -68,22 +89,31 @@ class RunConfig:
                     f"Received --{_flag(name)} with {len(value)} numbers. "
                     "Expected 4: one for each stage of the network."
                 )
+        rank = rank_of(self.dataset)
+        if self.model is not None and ("3d" in self.model) != (rank == 3):
+            raise ValueError(
+                f"Received --model {self.model} for {self.dataset}, which has "
+                f"{rank} spatial axes. Choose a {rank}D model."
+            )
 
     def resolve(self):
-        """Returns a copy in which the data set's defaults are filled in."""
-        textures = self.dataset == "textures"
-        defaults = {
-            "size": 32 if textures else 28,
-            "width": 16 if textures else 64,
-            "kernel_sizes": (5, 5, 3, 3) if textures else (9, 9, 5, 5),
-            "epochs": 16 if textures else 20,
-        }
+        """Returns a copy in which the recipe's defaults are filled in."""
+        recipe = recipe_for(self.dataset, self.recipe)
         missing = {
-            name: value
-            for name, value in defaults.items()
+            name: getattr(recipe, name)
+            for name in FROM_RECIPE
             if getattr(self, name) is None
         }
+        if self.model is None:
+            volumes = rank_of(self.dataset) == 3
+            missing["model"] = "sre_resnet3d18" if volumes else "sre_resnet18"
         return dataclasses.replace(self, **missing)
+
+    def settings(self):
+        """Returns what decides the result: all but where the files are."""
+        settings = dataclasses.asdict(self)
+        del settings["root"]
+        return settings
 
 
 def _flag(name):

@@ -5,13 +5,19 @@
 trains an SRE-ResNet-18 and its plain twin on real textures that ship with
 scikit-image (about three minutes on two cores, no network), prints one table
 and writes `saved_models/textures_sre_resnet18/`: `model.keras`, `config.json`,
-`history.csv`, `metrics.json`, `plots/accuracy_by_angle.png`, and the twin's
-files in `plain/`. Training sees no rotation and no reflection.
+`history.csv`, `metrics.json`, `plots/*.png`, and the twin's files in `plain/`.
+Training sees no rotation and no reflection.
 
-    python training/fit.py --dataset breastmnist --root FOLDER
+    python training/fit.py --dataset breastmnist --recipe paper
 
-does the same on a MedMNIST v2 file. The epoch is selected on the validation
-split; the test split is used once.
+does the same on a MedMNIST v2 data set, downloaded if it is missing. The epoch
+is selected on the validation split; the test split is used once. A run that was
+stopped, by whatever, goes on with `--resume`.
+
+    python training/fit.py --suite 2d --seeds 1 2 3
+
+runs every MedMNIST set of images (or those named by `--dataset`), skips what is
+finished and writes one table, `results.csv` and `results.md`.
 """
 
 import argparse
@@ -25,27 +31,33 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import evaluate
 import keras
 import numpy as np
+import plots
 import report
+import suite
+from config import LOGS
 from config import RunConfig
-from data import DATASETS
 from data import load_dataset
-from evaluate import evaluate
 from loop import Batches
-from loop import EpochClock
-from loop import even_batch
+from loop import EpochEnd
 from models import MODELS
 from models import build_model
 from models import twin_of
+from recipes import recipe_for
+from run_directory import CONFIG
+from run_directory import METRICS
 from run_directory import complete_directory
+from run_directory import finished_results
+from run_directory import read_metrics
 from run_directory import write_json
 from tqdm.keras import TqdmCallback
 
 import keras_sre
 
 
-def run(config, output, twin=True, progress=True):
+def run(config, output, twin=True, progress=True, resume=False, logs=()):
     """Trains, evaluates and writes one run directory.
 
     Args:
@@ -54,33 +66,37 @@ def run(config, output, twin=True, progress=True):
             once the new one is complete.
         twin: bool, whether to train the plain network beside an SRE one.
         progress: bool, whether to show progress bars.
+        resume: bool, whether to go on with an unfinished run, and to keep a
+            finished one of the same settings.
+        logs: any of `"tensorboard"`, `"wandb"`.
 
     Returns:
         List of the contents of `metrics.json`: the model's, then its twin's.
     """
     config = config.resolve()
-    with complete_directory(pathlib.Path(output)) as folder:
+    output = pathlib.Path(output)
+    settings = config.settings()
+    if resume and (results := finished_results(output, settings)):
+        return results
+    with complete_directory(output, settings, resume) as folder:
         dataset = load_dataset(
-            config.dataset, config.root, config.size, config.limit
+            config.dataset, config.root, config.size, config.limit, progress
         )
-        results = [train_and_test(config, dataset, folder, progress)]
+        arguments = dataset, folder, progress, logs
+        results = [train_and_test(config, *arguments)]
         if twin and twin_of(config.model) != config.model:
             plain = dataclasses.replace(config, model=twin_of(config.model))
-            (folder / "plain").mkdir()
-            results.append(
-                train_and_test(plain, dataset, folder / "plain", progress)
-            )
-        (folder / "plots").mkdir()
-        report.plot_angles(
-            results,
-            folder / "plots" / "accuracy_by_angle.png",
-            f"{config.dataset}: trained upright, tested at every angle",
-        )
+            arguments = dataset, folder / "plain", progress, logs
+            results.append(train_and_test(plain, *arguments))
+        plots.plot_run(results, dataset, folder)
     return results
 
 
-def train_and_test(config, dataset, folder, progress):
+def train_and_test(config, dataset, folder, progress, logs):
     """Trains one model, writes its files into `folder`, returns its metrics."""
+    folder.mkdir(exist_ok=True)
+    if (folder / METRICS).exists():  # finished before the run was stopped
+        return read_metrics(folder)
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     model = build_model(
@@ -88,86 +104,123 @@ def train_and_test(config, dataset, folder, progress):
         dataset.image_shape,
         len(dataset.classes),
         config.width,
+        classifier_activation=dataset.task.activation,
         kernel_sizes=config.kernel_sizes,
         num_rings=config.num_rings,
         ring_profile=config.ring_profile,
     )
-    history, seconds = train(model, config, dataset, folder, progress)
+    epochs = train(model, config, dataset, folder, progress, logs)
+    test = *dataset.splits["test"], dataset.task, config.interpolation
+    medmnist = config.dataset != "textures"
+    # The first epoch compiles, so it is not typical.
+    typical = epochs[1:] or epochs
     metrics = {
         "dataset": config.dataset,
         "model": config.model,
         "params": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
         "seed": config.seed,
         "epochs": config.epochs,
-        **evaluate(
-            model, *dataset.splits["test"], len(dataset.classes), progress
+        "best_epoch": 1 + int(np.argmin([e["val_loss"] for e in epochs])),
+        **evaluate.evaluate(model, *test, progress=progress),
+        "train_seconds": sum(e["seconds"] for e in epochs),
+        "seconds_per_epoch": _median(e["seconds"] for e in typical),
+        "input_share": _median(
+            e["input_seconds"] / e["seconds"] for e in typical
         ),
-        "train_seconds": sum(seconds),
-        # The first epoch compiles, so it is not typical.
-        "seconds_per_epoch": float(np.median(seconds[1:] or seconds)),
     }
+    if medmnist:
+        metrics["masked"] = evaluate.evaluate(
+            model, *test, masked=True, progress=progress
+        )
+        metrics["medmnist_evaluator"] = evaluate.official_scores(
+            dataset.splits["test"][1],
+            evaluate.predict(model, dataset.splits["test"][0]),
+            dataset.task,
+        )
     model.save(folder / "model.keras", include_optimizer=False)
-    with open(folder / "history.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *history, "seconds"])
-        rows = zip(*history.values(), seconds, strict=True)
-        writer.writerows([i, *row] for i, row in enumerate(rows, start=1))
-    write_json(folder / "config.json", _describe(config, dataset))
-    write_json(folder / "metrics.json", metrics)
+    _write_history(folder / "history.csv", epochs)
+    write_json(folder / CONFIG, _describe(config, dataset))
+    write_json(folder / METRICS, metrics)
     return metrics
 
 
-def train(model, config, dataset, folder, progress):
-    """Fits the model; returns its history and the seconds of every epoch."""
-    images, labels = dataset.splits["train"]
-    batch_size = min(config.batch_size, len(images))
-    batches = Batches(images, labels, batch_size, config.seed)
+def train(model, config, dataset, folder, progress, logs):
+    """Fits the model from where it was left; returns figures of all epochs."""
+    recipe = recipe_for(config.dataset, config.recipe)
+    batches = Batches(
+        *dataset.splits["train"], config.batch_size, config.seed, recipe.augment
+    )
     model.compile(
         keras.optimizers.SGD(
             keras.optimizers.schedules.CosineDecay(
-                config.learning_rate, config.epochs * len(batches), 1e-4
+                config.learning_rate,
+                config.epochs * len(batches),
+                recipe.final_learning_rate / config.learning_rate,
             ),
-            momentum=0.9,
-            weight_decay=1e-3,
+            momentum=recipe.momentum,
+            weight_decay=recipe.decoupled_weight_decay,
         ),
-        "sparse_categorical_crossentropy",
+        dataset.task.loss,
         metrics=["accuracy"],
     )
-    best = folder / "checkpoint.weights.h5"
-    clock = EpochClock()
-    callbacks = [
-        clock,
-        keras.callbacks.ModelCheckpoint(
-            best,
-            monitor="val_loss",
-            save_best_only=True,
-            save_weights_only=True,
-        ),
-    ]
+    epoch_end = EpochEnd(folder, batches, dataset.splits["val"], dataset.task)
+    done = epoch_end.resume(model)
+    callbacks = [epoch_end, *_loggers(logs, folder, config)]
     if progress:
-        callbacks.append(
-            TqdmCallback(
-                verbose=0, desc=f"{model.name}: training", dynamic_ncols=True
-            )
-        )
-    history = model.fit(
+        bar = f"{model.name}: training"
+        bar = TqdmCallback(verbose=0, desc=bar, dynamic_ncols=True)
+        callbacks.append(bar)
+    model.fit(
         batches,
+        shuffle=False,  # they are, repeatably
+        initial_epoch=done,
         epochs=config.epochs,
-        validation_data=dataset.splits["val"],
-        validation_batch_size=even_batch(len(dataset.splits["val"][0])),
         callbacks=callbacks,
         verbose=0,
     )
-    if best.exists():
-        model.load_weights(best)
-        best.unlink()
-    return history.history, clock.seconds
+    epoch_end.restore_best(model)
+    return epoch_end.epochs
+
+
+def _loggers(logs, folder, config):
+    loggers = []
+    if "tensorboard" in logs:
+        loggers.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
+    if "wandb" in logs:
+        try:
+            import wandb
+        except ImportError as error:
+            raise ValueError(
+                "--log wandb needs the wandb package: pip install wandb"
+            ) from error
+        run = wandb.init(config=dataclasses.asdict(config), reinit=True)
+        loggers.append(
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: run.log(logs),
+                on_train_end=lambda logs: run.finish(),
+            )
+        )
+    return loggers
+
+
+def _median(values):
+    return float(np.median(list(values)))
+
+
+def _write_history(path, epochs):
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, ["epoch", *epochs[0]])
+        writer.writeheader()
+        for i, figures in enumerate(epochs, start=1):
+            writer.writerow({"epoch": i, **figures})
 
 
 def _describe(config, dataset):
     return {
         **dataclasses.asdict(config),
         "dataset_md5": dataset.md5,
+        "dataset_licence": dataset.licence,
+        "task": dataset.task.kind,
         "classes": list(dataset.classes),
         "num_images": {k: len(v[1]) for k, v in dataset.splits.items()},
         "backend": keras.backend.backend(),
@@ -186,22 +239,37 @@ def parse_args(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--dataset", default="textures", help=f"one of {', '.join(DATASETS)}")
-    add("--root", help="folder of the MedMNIST .npz files (~/.medmnist)")
-    add("--size", type=int, help="pixels per side (textures 32, else 28)")
+    add(
+        "--dataset",
+        nargs="+",
+        metavar="NAME",
+        help="textures (the default) or names of MedMNIST v2, 2D or 3D",
+    )
+    add(
+        "--suite",
+        choices=suite.SUITES,
+        help="all MedMNIST sets of images, of volumes, or both",
+    )
+    add("--seeds", type=int, nargs="+", metavar="N", help="seeds of a suite")
+    add(
+        "--root",
+        help="folder of the MedMNIST .npz files (MEDMNIST_ROOT or ~/.medmnist)",
+    )
+    add("--size", type=int, help="28, 64, 128, 224 (3D: 28, 64); textures 32")
+    add("--recipe", default="quick", help="quick (the default) or paper")
     add(
         "--model",
-        help=f"one of {', '.join(MODELS)}; trained without its "
-        "plain twin if given (default: sre_resnet18 and its twin)",
+        help=f"one of {', '.join(MODELS)}; trained without its plain twin if "
+        "given (default: sre_resnet18, in 3D sre_resnet3d18, and its twin)",
     )
-    add("--width", type=int, help="filters of stage 1 (textures 16, else 64)")
+    add("--width", type=int, help="filters of stage 1 (paper 64, quick 16)")
     add(
         "--kernel-sizes",
         type=int,
         nargs="+",
         metavar="K",
-        help="odd ring kernel sizes, one per stage (textures 5 5 3 3, else "
-        "9 9 5 5)",
+        help="odd ring kernel sizes, one per stage (textures 5 5 3 3, images "
+        "9 9 5 5, volumes 5 5 5 5)",
     )
     add(
         "--num-rings",
@@ -211,13 +279,26 @@ def parse_args(argv):
         help="rings per kernel, one per stage (k // 2 + 1)",
     )
     add("--ring-profile", default="hard", help="hard, area or linear")
-    add("--epochs", type=int, help="(textures 16, else 20)")
-    add("--batch-size", type=int, default=32, help="(32)")
-    add("--learning-rate", type=float, default=0.02, help="(0.02)")
+    add("--epochs", type=int, help="(paper 100, quick 20, in 3D 10)")
+    add("--batch-size", type=int, help="(paper 128, quick 32, in 3D 4)")
+    add("--learning-rate", type=float, help="(0.02, in 3D 0.01)")
     add("--seed", type=int, default=1, help="(1)")
     add("--precision", default="float32", help="float32, mixed_bfloat16, ...")
+    add(
+        "--interpolation",
+        default="nearest",
+        help="of turned test images: nearest (the paper's) or bilinear",
+    )
     add("--limit", type=int, help="keep this many images of each split")
     add("--output", help="run directory (saved_models/DATASET_MODEL)")
+    add("--resume", action="store_true", help="go on with an unfinished run")
+    add(
+        "--log",
+        nargs="+",
+        default=(),
+        choices=LOGS,
+        help="write TensorBoard events; send to Weights & Biases",
+    )
     return parser.parse_args(argv)
 
 
@@ -225,18 +306,28 @@ def main(argv=None):
     args = vars(parse_args(argv))
     # A stopped run cleans up as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    output, model = args.pop("output"), args.pop("model")
+    output, resume, logs, datasets, seeds, which = (
+        args.pop(name)
+        for name in ("output", "resume", "log", "dataset", "seeds", "suite")
+    )
+    twin = args["model"] is None
     try:
-        config = RunConfig(**args, model=model or "sre_resnet18")
+        if which or seeds or len(datasets or ()) > 1:
+            configs = suite.make_configs(args, which, datasets, seeds)
+            suite.run(configs, output, twin, logs)
+            return
+        config = RunConfig(dataset=(datasets or ["textures"])[0], **args)
+        config = config.resolve()
         output = output or f"saved_models/{config.dataset}_{config.model}"
-        results = run(config, output, twin=model is None)
+        results = run(config, output, twin, resume=resume, logs=logs)
     except (ValueError, OSError) as error:
         sys.exit(f"fit.py: {error}")
     except KeyboardInterrupt:
-        sys.exit("fit.py: interrupted; nothing was written.")
-    report.print_table(
-        results, f"{config.dataset}: trained upright only; test accuracy"
-    )
+        sys.exit(
+            "fit.py: interrupted. Finished epochs are kept: give the same "
+            "command with --resume to go on."
+        )
+    report.print_results(results, config.dataset)
     print(f"Model, metrics and plots: {output}")
 
 

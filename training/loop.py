@@ -1,50 +1,129 @@
-"""Parts of the training loop: batches of one shape, and a clock."""
+"""Parts of the training loop: batches, and an epoch's end that survives."""
 
+import json
 import time
 
 import keras
 import numpy as np
+from augment import augment
+from data import scale
+from evaluate import predict
+from run_directory import write_json
+
+PROGRESS = "progress.json"
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled batches of one size: a remainder would be compiled anew."""
+    """Shuffled, scaled and augmented batches, all of one size.
 
-    def __init__(self, images, labels, batch_size, seed):
+    A remainder is left to the next epoch's order: its shape would cost a
+    compilation. All chance comes from `(seed, epoch, batch)`, so a resumed run
+    sees what an uninterrupted one would.
+    """
+
+    def __init__(self, images, labels, batch_size, seed, augment):
         super().__init__()
         self.images, self.labels = images, labels
-        self.batch_size = batch_size
-        self.rng = np.random.default_rng(seed)
-        self.on_epoch_end()
+        self.batch_size = min(batch_size, len(images))
+        self.seed, self.augment = seed, augment
+        self.start_epoch(0)
 
     def __len__(self):
         return len(self.images) // self.batch_size
 
     def __getitem__(self, index):
+        start = time.perf_counter()
         first = index * self.batch_size
-        chosen = self.order[first : first + self.batch_size]
-        return self.images[chosen], self.labels[chosen]
+        chosen = np.sort(self.order[first : first + self.batch_size])
+        images = scale(self.images[chosen])
+        if self.augment:
+            rng = np.random.default_rng((self.seed, self.epoch, index))
+            images = augment(images, rng)
+        self.seconds += time.perf_counter() - start
+        return images, self.labels[chosen]
 
-    def on_epoch_end(self):
-        self.order = self.rng.permutation(len(self.images))
+    def start_epoch(self, epoch):
+        self.epoch, self.seconds = epoch, 0.0
+        rng = np.random.default_rng((self.seed, epoch))
+        self.order = rng.permutation(len(self.images))
 
 
-class EpochClock(keras.callbacks.Callback):
-    """Measures the training part of every epoch, without validation."""
+class EpochEnd(keras.callbacks.Callback):
+    """Validates, keeps the history, and saves all that a resumed run needs.
 
-    def __init__(self):
+    `progress.json` names the weights files (optimizer included) of the latest
+    and the best epoch. It is replaced after they are written, so that it is
+    right whenever the process is killed.
+
+    Args:
+        folder: where to save.
+        batches: the training `Batches`.
+        validation: pair of images and labels; the epoch of the lowest
+            validation loss is the best.
+        task: `Task`.
+    """
+
+    def __init__(self, folder, batches, validation, task):
         super().__init__()
-        self.seconds = []
+        self.folder, self.batches, self.task = folder, batches, task
+        self.images, self.labels = validation
+        self.epochs = []  # one dict of figures for each
+        self.latest = self.best = None
+
+    def resume(self, model):
+        """Restores a model to its latest epoch; returns the epochs done."""
+        path = self.folder / PROGRESS
+        if not path.exists():
+            return 0
+        progress = json.loads(path.read_text())
+        self.epochs = progress["epochs"]
+        self.latest, self.best = progress["latest"], progress["best"]
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(self.folder / self.latest)
+        return len(self.epochs)
+
+    def restore_best(self, model):
+        """Loads the best epoch's weights and removes what was for resuming."""
+        model.load_weights(self.folder / self.best)
+        (self.folder / PROGRESS).unlink()
+        for path in self.folder.glob("epoch-*.weights.h5"):
+            path.unlink()
 
     def on_epoch_begin(self, epoch, logs=None):
+        # Not left to Keras, which ends a first epoch when it looks at the data.
+        self.batches.start_epoch(epoch)
         self.start = time.perf_counter()
 
-    def on_test_begin(self, logs=None):
-        self.trained = time.perf_counter() - self.start
+    def on_train_batch_end(self, batch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            raise ValueError(
+                f"The loss is {logs['loss']} in epoch {len(self.epochs) + 1}: "
+                "training diverged. Try a lower --learning-rate or float32."
+            )
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(self.trained)
+        seconds = time.perf_counter() - self.start
+        scores = predict(self.model, self.images)
+        loss = keras.losses.get(self.task.loss)(
+            self.labels, scores.astype("float32")
+        )
+        logs["val_loss"] = float(keras.ops.mean(loss))
+        logs["val_accuracy"] = self.task.accuracy(self.labels, scores)
+        figures = {name: float(value) for name, value in logs.items()}
+        figures |= {"seconds": seconds, "input_seconds": self.batches.seconds}
+        self.epochs.append(figures)
+        self._save()
 
-
-def even_batch(count, most=128):
-    """Returns a batch size that divides `count`, if there is a useful one."""
-    return next(n for n in range(min(count, most), 0, -1) if count % n == 0)
+    def _save(self):
+        losses = [figures["val_loss"] for figures in self.epochs]
+        self.latest = f"epoch-{len(losses)}.weights.h5"
+        self.model.save_weights(self.folder / self.latest)
+        if np.argmin(losses) == len(losses) - 1:
+            self.best = self.latest
+        write_json(
+            self.folder / PROGRESS,
+            {"latest": self.latest, "best": self.best, "epochs": self.epochs},
+        )
+        for path in self.folder.glob("epoch-*.weights.h5"):
+            if path.name not in (self.latest, self.best):
+                path.unlink()

@@ -10,28 +10,48 @@ SRE_MODELS = {
     "sre_resnet18": applications.SREResNet18,
     "sre_resnet34": applications.SREResNet34,
     "sre_resnet50": applications.SREResNet50,
+    "sre_resnet3d18": applications.SREResNet3D18,
+    "sre_resnet3d34": applications.SREResNet3D34,
+    "sre_resnet3d50": applications.SREResNet3D50,
 }
-PLAIN_MODELS = {
-    "resnet18": (blocks.apply_basic_block, (2, 2, 2, 2)),
-    "resnet34": (blocks.apply_basic_block, (3, 4, 6, 3)),
-    "resnet50": (blocks.apply_bottleneck_block, (3, 4, 6, 3)),
+PLAIN_MODELS = {  # rank and depth
+    "resnet18": (2, 18),
+    "resnet34": (2, 34),
+    "resnet50": (2, 50),
+    "resnet3d18": (3, 18),
+    "resnet3d34": (3, 34),
+    "resnet3d50": (3, 50),
 }
 MODELS = (*SRE_MODELS, *PLAIN_MODELS)
 
 
-def build_model(name, input_shape, classes, width, **ring_options):
-    """Returns a compiled-ready classifier by the name that `--model` takes.
+def build_model(
+    name,
+    input_shape,
+    classes,
+    width,
+    stem="auto",
+    classifier_activation="softmax",
+    **ring_options,
+):
+    """Returns a classifier by the name that `--model` takes.
 
-    `ring_options` are those of `SREResNet18`; plain networks ignore them.
+    `ring_options` are those of `SREResNet18`, where `None` is the default of
+    the network named; plain networks ignore them.
     """
     if name in SRE_MODELS:
+        given = {k: v for k, v in ring_options.items() if v is not None}
         return SRE_MODELS[name](
             input_shape=input_shape,
             classes=classes,
             width=width,
-            **ring_options,
+            stem=stem,
+            classifier_activation=classifier_activation,
+            **given,
         )
-    return build_plain_resnet(name, input_shape, classes, width)
+    return build_plain_resnet(
+        name, input_shape, classes, width, stem, classifier_activation
+    )
 
 
 def twin_of(name):
@@ -39,11 +59,20 @@ def twin_of(name):
     return name.removeprefix("sre_")
 
 
-def build_plain_resnet(name, input_shape, classes, width=64):
-    """The plain twin: 3x3 `Conv2D`, same depth, width, stem and map sizes."""
-    block, num_blocks = PLAIN_MODELS[name]
+def build_plain_resnet(
+    name,
+    input_shape,
+    classes,
+    width=64,
+    stem="auto",
+    classifier_activation="softmax",
+):
+    """The plain twin: 3-tap `Conv2D/3D`, same depth, width, stem, map sizes."""
+    rank, depth = PLAIN_MODELS[name]
+    block, num_blocks = resnet.DEPTHS[depth]
     inputs = keras.Input(input_shape)
-    x = resnet.apply_stem(inputs, width, "small", plain_parts(5))
+    stem_parts = plain_parts(resnet.FAMILIES[rank].stem_size)
+    x = resnet.apply_stem(inputs, width, stem, stem_parts)
     for stage, repeats in enumerate(num_blocks):
         x = blocks.apply_stack(
             x,
@@ -54,7 +83,7 @@ def build_plain_resnet(name, input_shape, classes, width=64):
             parts=plain_parts(3),
             name=f"stage{stage + 1}",
         )
-    outputs = resnet.apply_head(x, True, None, classes, "softmax")
+    outputs = resnet.apply_head(x, True, None, classes, classifier_activation)
     return keras.Model(inputs, outputs, name=name)
 
 
@@ -63,17 +92,22 @@ def plain_parts(kernel_size):
 
     def convolve(x, filters, strides, name, size=kernel_size):
         options = blocks.convolution_options(strides, name)
-        return keras.layers.Conv2D(filters, size, **options)(x)
+        return _by_rank(x, "Conv")(filters, size, **options)(x)
 
     def pointwise(x, filters, strides, name):
         if strides > 1:
             # As a stride would. The gradient of TensorFlow's strided 1x1
             # convolution crashes with 3 threads and few channels.
             picked = f"{name}_stride"
-            x = keras.layers.MaxPooling2D(1, strides, name=picked)(x)
+            x = _by_rank(x, "MaxPooling")(1, strides, name=picked)(x)
         return convolve(x, filters, 1, name, size=1)
 
     def leave_to_strides(x, strides, name):
         return x, strides
 
     return blocks.Parts(convolve, pointwise, leave_to_strides)
+
+
+def _by_rank(x, name):
+    """Returns Keras' layer of this name for the rank of a map."""
+    return getattr(keras.layers, f"{name}{len(x.shape) - 2}D")

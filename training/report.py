@@ -1,17 +1,8 @@
-"""The table and the plots of a run."""
+"""The tables of a run and of a suite."""
 
-import matplotlib
 from rich import console
 from rich import table
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
-
-# Distinct in print and to colour-blind readers.
-STYLES = (
-    {"color": "#0072B2", "linestyle": "-", "marker": "o"},
-    {"color": "#D55E00", "linestyle": "--", "marker": "s"},
-)
 COLUMNS = (
     "model",
     "parameters",
@@ -23,16 +14,40 @@ COLUMNS = (
 )
 
 
+def print_results(results, dataset):
+    """Prints the table of a run, and a second one of the inscribed disc."""
+    print_table(results, f"{dataset}: trained upright only; test accuracy")
+    if all("masked" in result for result in results):
+        masked = [result | result["masked"] for result in results]
+        print_table(masked, f"{dataset}: the same, inscribed disc only")
+
+
 def print_table(results, title):
     """Prints one row of accuracies for each of a list of `metrics.json`."""
-    rows = table.Table(title=title)
-    for column in COLUMNS:
-        rows.add_column(
-            column, justify="left" if column == "model" else "right"
-        )
-    for result in results:
-        rows.add_row(*_cells(result))
-    console.Console(width=max(96, console.Console().width)).print(rows)
+    _print(COLUMNS, [_cells(result) for result in results], title)
+
+
+def print_frame(frame, title):
+    """Prints the summary of a suite."""
+    header, *rows = _formatted(frame)
+    _print(header, rows, title)
+
+
+def to_markdown(frame):
+    """Returns the summary of a suite as a Markdown table."""
+    header, *rows = _formatted(frame)
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _print(header, rows, title):
+    grid = table.Table(title=title)
+    for column in header:
+        left = column in ("data set", "model")
+        grid.add_column(column, justify="left" if left else "right")
+    for row in rows:
+        grid.add_row(*row)
+    console.Console(width=max(96, console.Console().width)).print(grid)
 
 
 def _cells(result):
@@ -50,28 +65,20 @@ def _cells(result):
     )
 
 
-def plot_angles(results, path, title):
-    """Draws accuracy against angle, as a line and as a polar plot, to a PNG."""
-    figure = plt.figure(figsize=(11, 4.6), layout="constrained")
-    line = figure.add_subplot(1, 2, 1)
-    polar = figure.add_subplot(1, 2, 2, projection="polar")
-    for result, style in zip(results, STYLES, strict=False):
-        per_angle = result["rotated"]["per_angle"]
-        degrees = [int(angle) for angle in per_angle]
-        percent = [100 * accuracy for accuracy in per_angle.values()]
-        style = {**style, "markersize": 3.5, "linewidth": 1.6}
-        line.plot(degrees, percent, label=result["model"], **style)
-        radians = [angle * 3.141592653589793 / 180 for angle in degrees]
-        polar.plot(radians, percent, **style)
-    line.set_xlabel("rotation of the test images (degrees)")
-    line.set_ylabel("accuracy (%)")
-    line.set_xticks(range(0, 361, 45))
-    line.set_ylim(0, 102)
-    line.grid(alpha=0.3)
-    line.legend(loc="lower left")
-    polar.set_ylim(0, 100)
-    polar.set_yticks([25, 50, 75, 100], ["", "50 %", "", "100 %"])
-    polar.set_title("accuracy by rotation", fontsize=10)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+def _formatted(frame):
+    """Returns rows of text, the header first; deviations join their means."""
+    columns = [name for name in frame.columns if not name.endswith(" std")]
+    rows = [columns]
+    for record in frame.to_dict("records"):
+        rows.append([_cell(record, column) for column in columns])
+    return rows
+
+
+def _cell(record, column):
+    value = record[column]
+    deviation = record.get(f"{column} std")
+    if deviation is None:
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    if column.endswith("AUC"):
+        return f"{value:.3f} ± {deviation:.3f}"
+    return f"{100 * value:.1f} ± {100 * deviation:.1f}"

@@ -1,47 +1,123 @@
-"""Run directories: complete or not there at all."""
+"""Run directories: complete or not there at all, and resumable meanwhile."""
 
 import contextlib
 import json
-import pathlib
+import os
 import shutil
-import tempfile
+
+import filelock
+
+CONFIG = "config.json"
+METRICS = "metrics.json"
+SETTINGS = "settings.json"  # of an unfinished run
 
 
 @contextlib.contextmanager
-def complete_directory(path):
-    """Yields a temporary folder that takes the name `path` if all went well.
+def complete_directory(path, settings, resume=False):
+    """Yields a folder that takes the name `path` if all went well.
+
+    Until then it is `.NAME.partial` beside it. It stays there if a run ends
+    early after its first epoch, so that it can be resumed.
+
+    Args:
+        path: the run directory.
+        settings: dict of all that decides the result.
+        resume: bool, whether to go on with an unfinished run.
 
     Raises:
-        ValueError: if `path` cannot be written, or holds something else than
-            a run.
+        ValueError: if `path` cannot be written, holds something else than a
+            run, is being written by another process, or what is there was
+            made with other settings or would be lost.
     """
     path = path.absolute()
     if path.exists() and not (
-        path.is_dir()
-        and ((path / "config.json").exists() or not any(path.iterdir()))
+        path.is_dir() and ((path / CONFIG).exists() or not any(path.iterdir()))
     ):
         raise ValueError(
             f"Received --output {path}, which exists and is not a run "
             "directory. Choose a new name."
         )
+    folder = path.with_name(f".{path.name}.partial")
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = pathlib.Path(
-            tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent)
-        )
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise ValueError(
+            f"Another process is writing --output {path} at the moment."
+        ) from error
     except OSError as error:
         raise ValueError(
             f"Cannot write to --output {path}: {error.strerror}."
         ) from error
     try:
-        folder.chmod(0o755)
+        _prepare(folder, settings, resume)
         yield folder
+        (folder / SETTINGS).unlink()
         if path.exists():
             shutil.rmtree(path)
         folder.rename(path)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not has_progress(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        os.unlink(lock.lock_file)
+        lock.release()
+
+
+def has_progress(folder):
+    """Returns whether an unfinished run has finished an epoch."""
+    return any(folder.glob("**/progress.json")) or any(
+        folder.glob(f"**/{METRICS}")
+    )
+
+
+def _prepare(folder, settings, resume):
+    settings = json.loads(json.dumps(settings))
+    if has_progress(folder):
+        if not resume:
+            raise ValueError(
+                f"There is an unfinished run in {folder}. Continue it with "
+                "--resume, or delete that folder to start anew."
+            )
+        earlier = json.loads((folder / SETTINGS).read_text())
+        changed = [
+            name for name in settings if settings[name] != earlier.get(name)
+        ]
+        if changed:
+            name = changed[0]
+            raise ValueError(
+                f"Cannot --resume the run in {folder}: its {name} is "
+                f"{earlier.get(name)}, not {settings[name]}. Give the same "
+                "settings, or delete that folder to start anew."
+            )
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    write_json(folder / SETTINGS, settings)
+
+
+def finished_results(path, settings):
+    """Returns the `metrics.json` of a finished run, its twin's second.
+
+    `None` if there is no run, or it was made with other settings.
+    """
+    settings = json.loads(json.dumps(settings))
+    try:
+        config = json.loads((path / CONFIG).read_text())
+        if any(config.get(name) != settings[name] for name in settings):
+            return None
+        folders = (path, path / "plain")
+        return [read_metrics(folder) for folder in folders if folder.is_dir()]
+    except (OSError, ValueError):
+        return None
+
+
+def read_metrics(folder):
+    return json.loads((folder / METRICS).read_text())
 
 
 def write_json(path, content):
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    """Writes a file that is complete at every moment."""
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)

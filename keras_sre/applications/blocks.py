@@ -16,7 +16,7 @@ class Parts:
     """What a residual network is made of.
 
     - `convolve(x, filters, strides, name)` returns a spatial convolution;
-    - `pointwise(x, filters, strides, name)` returns a 1x1 convolution;
+    - `pointwise(x, filters, strides, name)` returns a convolution of 1 tap;
     - `downsample(x, strides, name)` returns `(x, strides)`: either a smaller
       map and 1, or the map as it is and the strides left to the convolution;
     - `normalization` is a batch normalisation layer class.

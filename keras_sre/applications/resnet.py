@@ -1,14 +1,15 @@
-"""SRE-ResNet: residual networks that do not notice a turned image.
+"""SRE-ResNet: residual networks that do not notice a turned image or volume.
 
 Every spatial convolution is a ring convolution and every down-sampling a
-symmetric one, so after global pooling the output is invariant under the eight
-symmetries of the grid at every input size.
+symmetric one, so after global pooling the output is invariant under all
+symmetries of the grid, 8 in 2D and 48 in 3D, at every input size.
 
 References:
     - [Du et al., 2025](https://arxiv.org/abs/2501.09753): SRE-ResNet.
     - [He et al., 2015](https://arxiv.org/abs/1512.03385): ResNet.
 """
 
+import dataclasses
 import os
 
 import keras
@@ -18,17 +19,76 @@ from keras_sre import validation
 from keras_sre.applications import blocks
 from keras_sre.layers import FusedBatchNormalization
 from keras_sre.layers import SREConv2D
+from keras_sre.layers import SREConv3D
 from keras_sre.layers import SymmetricPooling2D
+from keras_sre.layers import SymmetricPooling3D
 
 STEMS = ("auto", "small", "large")
 SHIPPED_WEIGHTS = ()
 NUM_STAGES = 4
+DEPTHS = {
+    18: (blocks.apply_basic_block, (2, 2, 2, 2)),
+    34: (blocks.apply_basic_block, (3, 4, 6, 3)),
+    50: (blocks.apply_bottleneck_block, (3, 4, 6, 3)),
+}
 
-_DOC = """{name} in 2D, as a functional `keras.Model`.
 
-    The output is invariant under 90-degree turns and flips of the input,
-    exactly (up to rounding) at every input size, square or not, if
-    `include_top` or `pooling` is used; other angles approximately.
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """What the networks of one rank differ in from those of another."""
+
+    convolution: type
+    pooling: type
+    global_pooling: dict
+    kernel_sizes: tuple  # the default, one per stage
+    stem_size: int  # the kernel of the stem
+    large_from: int  # the shorter side from which "auto" is "large"
+    input_shape: tuple  # the default, channels last
+    words: dict  # what only the docstring says
+
+
+FAMILIES = {
+    2: Family(
+        SREConv2D,
+        SymmetricPooling2D,
+        {
+            "avg": layers.GlobalAveragePooling2D,
+            "max": layers.GlobalMaxPooling2D,
+        },
+        kernel_sizes=(9, 9, 5, 5),
+        stem_size=5,
+        large_from=96,
+        input_shape=(224, 224, 3),
+        words={"symmetries": 8, "axes": "height, width", "cells": "pixels"},
+    ),
+    3: Family(
+        SREConv3D,
+        SymmetricPooling3D,
+        {
+            "avg": layers.GlobalAveragePooling3D,
+            "max": layers.GlobalMaxPooling3D,
+        },
+        kernel_sizes=(5, 5, 5, 5),
+        # The official (3, 7, 7) is zero outside its central 3x3x3.
+        stem_size=3,
+        # Lower than in 2D: at 64 voxels and full size the maps of the first
+        # stage take about a gigabyte for every volume of a training batch.
+        large_from=64,
+        input_shape=(64, 64, 64, 1),
+        words={
+            "symmetries": 48,
+            "axes": "depth, height, width",
+            "cells": "voxels",
+        },
+    ),
+}
+
+_DOC = """{name} in {rank}D, as a functional `keras.Model`.
+
+    The output is invariant under 90-degree turns and flips of the input, all
+    {symmetries} of them, exactly (up to rounding) at every input size, with
+    equal sides or not, if `include_top` or `pooling` is used; other angles
+    approximately.
 
     Args:
         include_top: bool, whether to add global average pooling and a dense
@@ -36,9 +96,10 @@ _DOC = """{name} in 2D, as a functional `keras.Model`.
         weights: `None` (random) or the path of a `.keras` or `.weights.h5`
             file of this architecture. (No named weights are shipped yet.)
         input_tensor: Keras tensor to use as input instead of a new one.
-        input_shape: tuple such as `(28, 28, 1)`, without the batch. `None` is
-            `(224, 224, 3)` with `include_top`, else `(None, None, 3)`
-            (channels first where Keras is set so). Sizes may be `None`.
+        input_shape: tuple such as `{example_shape}`, without the batch.
+            `None` is `{input_shape}` with `include_top`, else the same with
+            unknown sizes (channels first where Keras is set so). Sizes may be
+            `None`.
         pooling: `None`, `"avg"` or `"max"`: the global pooling that ends the
             network where `include_top` is `False`.
         classes: int, the number of classes.
@@ -47,20 +108,20 @@ _DOC = """{name} in 2D, as a functional `keras.Model`.
         kernel_sizes: tuple of {num_stages} odd ints, one per stage.
         num_rings: `None` (the paper's default for each kernel), or a tuple of
             {num_stages} ints, one per stage.
-        ring_profile: as in `keras_sre.SREConv2D`.
-        harmonics: as in `keras_sre.SREConv2D`.
-        harmonic_fraction: as in `keras_sre.SREConv2D`.
+        ring_profile: as in `keras_sre.SREConv{rank}D`.
+        harmonics: as in `keras_sre.SREConv{rank}D`.
+        harmonic_fraction: as in `keras_sre.SREConv{rank}D`.
         width: int, filters of the first stage; each further stage has twice
             as many.
-        stem: `"small"` (the paper's, for 28 to 64 pixels: a 5x5 ring
-            convolution at full size), `"large"` (the same, then down-sampled
-            four times, for 128 pixels and up) or `"auto"`: `"small"` where the
-            shorter known side is below 96 pixels.
+        stem: `"small"` (the official one: a {stem_kernel} ring convolution at
+            full size), `"large"` (the same, then down-sampled by 4) or
+            `"auto"`: `"small"` where the shorter known side is below
+            {large_from} {cells}.
         name: str, the name of the model.
 
     Input shape:
-        `(batch_size, height, width, channels)`, or channels first. Floats;
-        centred around 0 is best. Nothing is rescaled inside the model.
+        `(batch_size, {axes}, channels)`, or channels first.
+        Floats; centred around 0 is best. Nothing is rescaled inside the model.
 
     Output shape:
         `(batch_size, classes)`; without `include_top` the last map, or
@@ -72,15 +133,19 @@ _DOC = """{name} in 2D, as a functional `keras.Model`.
 
     Example:
 
-    >>> model = {name}(input_shape=(28, 28, 1), classes=2, width=8)
+    >>> model = {name}(input_shape={example_shape}, classes=2, width=8)
     >>> model.output_shape
     (None, 2)
     """
 
 
-def _variant(depth, block, num_blocks):
-    """Returns the public function that builds one depth of SRE-ResNet."""
-    function_name, model_name = f"SREResNet{depth}", f"sre_resnet{depth}"
+def _variant(rank, depth):
+    """Returns the public function that builds one SRE-ResNet."""
+    family = FAMILIES[rank]
+    block, num_blocks = DEPTHS[depth]
+    variant = f"{depth}" if rank == 2 else f"{rank}D{depth}"
+    function_name = f"SREResNet{variant}"
+    model_name = f"sre_resnet{variant.lower()}"
 
     def build(
         include_top=True,
@@ -91,7 +156,7 @@ def _variant(depth, block, num_blocks):
         classes=1000,
         classifier_activation="softmax",
         *,
-        kernel_sizes=(9, 9, 5, 5),
+        kernel_sizes=family.kernel_sizes,
         num_rings=None,
         ring_profile="hard",
         harmonics=(),
@@ -118,10 +183,9 @@ def _variant(depth, block, num_blocks):
         }
 
         # === Functional Model ===
-        inputs = _make_inputs(input_tensor, input_shape, include_top)
-        if stem == "auto":
-            stem = _choose_stem(inputs.shape)
-        x = apply_stem(inputs, width, stem, ring_parts(5, None, options))
+        inputs = _make_inputs(rank, input_tensor, input_shape, include_top)
+        stem_parts = ring_parts(family.stem_size, None, options)
+        x = apply_stem(inputs, width, stem, stem_parts)
         for stage, repeats in enumerate(num_blocks):
             x = blocks.apply_stack(
                 x,
@@ -145,15 +209,29 @@ def _variant(depth, block, num_blocks):
         return model
 
     build.__name__ = build.__qualname__ = function_name
-    build.__doc__ = _DOC.format(name=function_name, num_stages=NUM_STAGES)
+    build.__doc__ = _DOC.format(
+        name=function_name,
+        rank=rank,
+        num_stages=NUM_STAGES,
+        example_shape=(28,) * rank + (1,),
+        input_shape=family.input_shape,
+        stem_kernel="x".join([str(family.stem_size)] * rank),
+        large_from=family.large_from,
+        **family.words,
+    )
     return build
+
+
+def family_of(x):
+    """Returns the `Family` for a map, batch and channels included."""
+    return FAMILIES[len(x.shape) - 2]
 
 
 def ring_parts(kernel_size, num_rings, options):
     """Returns the `blocks.Parts` of an equivariant network."""
 
     def convolve(x, filters, strides, name, size=kernel_size, rings=num_rings):
-        return SREConv2D(
+        return family_of(x).convolution(
             filters,
             size,
             num_rings=rings,
@@ -166,7 +244,7 @@ def ring_parts(kernel_size, num_rings, options):
 
     def downsample(x, strides, name):
         if strides > 1:
-            x = SymmetricPooling2D(strides, name=name)(x)
+            x = family_of(x).pooling(strides, name=name)(x)
         return x, 1
 
     return blocks.Parts(
@@ -175,28 +253,31 @@ def ring_parts(kernel_size, num_rings, options):
 
 
 def apply_stem(x, filters, stem, parts):
+    pooling = family_of(x).pooling
+    if stem == "auto":
+        stem = _choose_stem(x)
     x = parts.convolve(x, filters, 1, "stem_conv")
     if stem == "large":
-        x = SymmetricPooling2D(2, name="stem_pool1")(x)
+        x = pooling(2, name="stem_pool1")(x)
     x = blocks.apply_norm(x, parts, "stem")
     if stem == "large":
-        x = SymmetricPooling2D(2, mode="max", name="stem_pool2")(x)
+        x = pooling(2, mode="max", name="stem_pool2")(x)
     return x
 
 
 def apply_head(x, include_top, pooling, classes, classifier_activation):
     if include_top:
-        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        return layers.Dense(
+        pooling = "avg"
+    if pooling is not None:
+        pool = family_of(x).global_pooling[pooling]
+        x = pool(name=f"{pooling}_pool")(x)
+    if include_top:
+        x = layers.Dense(
             classes,
             activation=classifier_activation,
             dtype=_at_least_float32(),
             name="predictions",
         )(x)
-    if pooling == "avg":
-        return layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    if pooling == "max":
-        return layers.GlobalMaxPooling2D(name="max_pool")(x)
     return x
 
 
@@ -210,29 +291,43 @@ def _per_stage(values, name):
     return validation.ints_per_axis(values, NUM_STAGES, name, axis="stage")
 
 
-def _choose_stem(shape):
-    sizes = shape[1:3] if blocks.channels_axis() == -1 else shape[2:4]
+def _choose_stem(x):
+    sizes = x.shape[1:-1] if blocks.channels_axis() == -1 else x.shape[2:]
     known = [size for size in sizes if size is not None]
-    return "small" if known and min(known) < 96 else "large"
+    small = known and min(known) < family_of(x).large_from
+    return "small" if small else "large"
 
 
-def _make_inputs(input_tensor, input_shape, include_top):
+def _make_inputs(rank, input_tensor, input_shape, include_top):
     if input_tensor is not None:
         if not keras.backend.is_keras_tensor(input_tensor):
             raise ValueError(
                 f"Received input_tensor of type {type(input_tensor).__name__}."
                 " Expected a Keras tensor such as keras.Input(shape)."
             )
+        if len(input_tensor.shape) != rank + 2:
+            raise ValueError(
+                f"Received input_tensor of shape {input_tensor.shape}. Expected"
+                f" {rank + 2} axes: batch, {rank} spatial, channels."
+            )
         return input_tensor
+    channels_last = blocks.channels_axis() == -1
     if input_shape is None:
-        size = 224 if include_top else None
-        input_shape = (size, size, 3)
-        if blocks.channels_axis() == 1:
-            input_shape = (3, size, size)
-    if len(input_shape) != 3 or input_shape[blocks.channels_axis() % 3] is None:
+        *sizes, channels = FAMILIES[rank].input_shape
+        if not include_top:
+            sizes = [None] * rank
+        if channels_last:
+            input_shape = (*sizes, channels)
+        else:
+            input_shape = (channels, *sizes)
+    if (
+        len(input_shape) != rank + 1
+        or input_shape[-1 if channels_last else 0] is None
+    ):
         raise ValueError(
-            f"Received input_shape={input_shape!r}. Expected 3 numbers without"
-            " the batch, such as (28, 28, 1); only sizes may be None."
+            f"Received input_shape={input_shape!r}. Expected {rank + 1} numbers"
+            f" without the batch, such as {(28,) * rank + (1,)}; only sizes may"
+            " be None."
         )
     return layers.Input(shape=input_shape)
 
@@ -252,6 +347,9 @@ def _check_weights(weights):
     return path
 
 
-SREResNet18 = _variant(18, blocks.apply_basic_block, (2, 2, 2, 2))
-SREResNet34 = _variant(34, blocks.apply_basic_block, (3, 4, 6, 3))
-SREResNet50 = _variant(50, blocks.apply_bottleneck_block, (3, 4, 6, 3))
+SREResNet18 = _variant(2, 18)
+SREResNet34 = _variant(2, 34)
+SREResNet50 = _variant(2, 50)
+SREResNet3D18 = _variant(3, 18)
+SREResNet3D34 = _variant(3, 34)
+SREResNet3D50 = _variant(3, 50)

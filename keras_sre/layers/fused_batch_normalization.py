@@ -14,7 +14,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     which reads and writes the whole map. On TensorFlow this layer uses the
     fused kernel instead: the same numbers, to rounding, in a third of the
     time of a training step on a CPU. In all other cases (other backends, not
-    four axes, channels first, masks, synchronised, renormalised or
+    four or five axes, channels first, masks, synchronised, renormalised or
     unscaled statistics, float64) it is Keras' layer.
 
     Args:

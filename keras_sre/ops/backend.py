@@ -27,6 +27,11 @@ def compiled(function, config, *tensors):
     return _program(function, config, signature)(*tensors)
 
 
+def has_compiler():
+    """Returns whether `compiled` compiles."""
+    return keras.backend.backend() in ("tensorflow", "jax")
+
+
 def as_tensor(x):
     """Returns an array or variable as a plain tensor of the backend."""
     x = keras.ops.convert_to_tensor(x)
@@ -92,7 +97,7 @@ def fused_batch_norm(
     """Normalises a map by one fused kernel, if the backend has one.
 
     Args:
-        x: tensor of rank 4 with channels last.
+        x: tensor of rank 4 or 5 with channels last.
         scale: tensor of shape `(channels,)`.
         offset: tensor of shape `(channels,)`.
         mean: tensor of shape `(channels,)`, or `None` to take the batch's.
@@ -106,14 +111,17 @@ def fused_batch_norm(
     """
     if (
         keras.backend.backend() != "tensorflow"
-        or len(x.shape) != 4
-        or axis not in (-1, 3)
+        or len(x.shape) not in (4, 5)
+        or axis not in (-1, len(x.shape) - 1)
         or x.dtype == "float64"
     ):
         return None
     import tensorflow as tf
 
     training = mean is None
+    shape = keras.ops.shape(x)
+    if len(shape) == 5:  # the kernel knows images, and treats cells alike
+        x = tf.reshape(x, (-1, *shape[2:]))
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x,
         scale=scale,
@@ -126,6 +134,8 @@ def fused_batch_norm(
     if training:  # the kernel divides by n - 1
         count = tf.cast(tf.size(x) // tf.shape(x)[-1], variance.dtype)
         variance *= (count - 1) / count
+    if len(shape) == 5:
+        outputs = tf.reshape(outputs, shape)
     return outputs, mean, variance
 
 

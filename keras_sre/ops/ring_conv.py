@@ -19,10 +19,10 @@ stride, zeros are put between the cells of the upstream gradient first.
 | `"depthwise"` | a depthwise convolution, one product |
 | `"dense"` | the expanded kernel, an ordinary convolution |
 
-`"auto"` is `"slices"`, except for single taps, which are a product alone. On
-the CPU it was the fastest in most cases measured; not so for grouped kernels on
-torch (`"dense"` takes half the time), and a training step of some strided
-layers on TensorFlow (`"depthwise"` takes three quarters).
+`"auto"` is `"slices"`, which on the CPU was the fastest in nearly all cases
+measured, but `"dense"` for single taps, which are a product alone, and for
+grouped kernels where nothing fuses the slices (torch). A few strided layers on
+torch are faster by another one.
 
 The first is in `factorised.py`: where there are fewer channels than filters the
 ring sums are those of `x`, else (stride 1) those of the product, whichever is
@@ -36,6 +36,7 @@ import numpy as np
 from keras import ops
 
 from keras_sre.ops.backend import as_tensor
+from keras_sre.ops.backend import has_compiler
 from keras_sre.ops.config import RingConvConfig
 from keras_sre.ops.factorised import depthwise_ring_conv
 from keras_sre.ops.factorised import pad
@@ -136,7 +137,10 @@ def fastest_implementation(config):
     >>> fastest_implementation(RingConvConfig((9, 9)))
     'slices'
     """
-    return "dense" if math.prod(config.kernel_size) == 1 else "slices"
+    single_tap = math.prod(config.kernel_size) == 1
+    if single_tap or (config.groups > 1 and not has_compiler()):
+        return "dense"
+    return "slices"
 
 
 def _dense(inputs, ring_kernel, config, data_format):

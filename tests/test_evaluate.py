@@ -1,0 +1,128 @@
+"""Evaluation: every pose is tested, exactness saves some of the work."""
+
+import evaluate
+import keras
+import numpy as np
+import pytest
+import transforms
+from models import build_model
+from tasks import Task
+
+
+@pytest.fixture(scope="module")
+def sets():
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (30, 9, 9, 1), "uint8")
+    volumes = rng.integers(0, 256, (6, 6, 6, 6, 1), "uint8")
+    return images, volumes
+
+
+def _sensitive_model(shape):
+    """A network that notices every turn."""
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def _invariant_model(shape):
+    return build_model("sre_resnet18", shape, 3, 2, kernel_sizes=(3, 3, 3, 3))
+
+
+def _prediction(model, images):
+    return keras.ops.convert_to_numpy(model(images / 127.5 - 1))
+
+
+def test_predictions_do_not_depend_on_the_batches(sets, monkeypatch):
+    images, _ = sets
+    model = _sensitive_model((9, 9, 1))
+    monkeypatch.setattr(evaluate, "BATCH_PIXELS", 7 * 81)
+    found = evaluate.predict(model, images)
+    expected = _prediction(model, images.astype("float32"))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [_sensitive_model, _invariant_model])
+@pytest.mark.parametrize("masked", [False, True])
+def test_every_angle_is_what_its_images_give(sets, make, masked, rng):
+    images, _ = sets
+    labels = rng.integers(0, 3, len(images))
+    model = make((9, 9, 1))
+    results = evaluate.evaluate(
+        model, images, labels, Task(), masked=masked, progress=False
+    )
+    per_angle = results["rotated"]["per_angle"]
+    assert list(per_angle) == [str(angle) for angle in range(0, 361, 10)]
+    scaled = images.astype("float32") / 127.5 - 1
+    for angle in (0, 20, 110, 290, 360):
+        turned = transforms.rotate(scaled, angle)
+        if masked:
+            turned = transforms.mask_ball(turned)
+        scores = keras.ops.convert_to_numpy(model(turned, training=False))
+        assert per_angle[str(angle)] == Task().accuracy(labels, scores)
+    values = list(per_angle.values())
+    assert results["rotated"]["min_accuracy"] == min(values)
+    assert results["rotated"]["mean_accuracy"] == pytest.approx(np.mean(values))
+    assert set(results["flipped"]["per_flip"]) == {"vertical", "horizontal"}
+
+
+def test_exactness_saves_three_quarters_of_the_angles(sets, monkeypatch, rng):
+    images, _ = sets
+    labels = rng.integers(0, 3, len(images))
+    calls = []
+    predict = evaluate.predict
+
+    def counted(*arguments):
+        calls.append(1)
+        return predict(*arguments)
+
+    monkeypatch.setattr(evaluate, "predict", counted)
+    counts = []
+    for make in (_sensitive_model, _invariant_model):
+        calls.clear()
+        evaluate.evaluate(
+            make((9, 9, 1)), images, labels, Task(), progress=False
+        )
+        counts.append(len(calls))
+    # Upright, 2 to look for exactness, 35 or 8 more angles, 2 flips.
+    assert counts == [40, 13]
+
+
+def test_volumes_turn_about_three_axes(sets, rng):
+    _, volumes = sets
+    labels = rng.integers(0, 3, len(volumes))
+    model = _sensitive_model((6, 6, 6, 1))
+    results = evaluate.evaluate(model, volumes, labels, Task(), progress=False)
+    keys = [f"{axis}{angle}" for axis in "xyz" for angle in range(0, 361, 30)]
+    assert list(results["rotated"]["per_angle"]) == keys
+    scaled = volumes.astype("float32") / 127.5 - 1
+    scores = model(transforms.rotate(scaled, 60, axis="y"))
+    expected = Task().accuracy(labels, keras.ops.convert_to_numpy(scores))
+    assert results["rotated"]["per_angle"]["y60"] == expected
+    assert set(results["flipped"]["per_flip"]) == {
+        "depth",
+        "vertical",
+        "horizontal",
+    }
+
+
+def test_labels_of_several_are_scored_one_by_one(sets, rng):
+    images, _ = sets
+    labels = rng.integers(0, 2, (len(images), 3))
+    model = _sensitive_model((9, 9, 1))
+    task = Task("multi-label, binary-class")
+    results = evaluate.evaluate(model, images, labels, task, progress=False)
+    scores = evaluate.predict(model, images)
+    expected = np.mean((scores > 0.5) == labels)
+    assert results["upright"]["accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "metrics.json"])
+def test_a_folder_that_is_no_run_is_one_line(tmp_path, missing):
+    for name in {"config.json", "metrics.json"} - {missing}:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(SystemExit, match=f"no run directory.*{missing}"):
+        evaluate.main([str(tmp_path)])

@@ -1,0 +1,81 @@
+"""Suites: which runs they hold, what they skip, and the table."""
+
+import csv
+
+import fit
+import pytest
+import suite
+from config import RunConfig
+
+TINY = {"width": 2, "epochs": 1, "limit": 8, "kernel_sizes": (3, 3, 3, 3)}
+
+
+def _result(model, seed, accuracy):
+    return {
+        "dataset": "breastmnist",
+        "model": model,
+        "params": 1234,
+        "seed": seed,
+        "upright": {"accuracy": accuracy, "auc": 0.9},
+        "rotated": {
+            "mean_accuracy": accuracy,
+            "min_accuracy": accuracy - 0.1,
+            "mean_auc": 0.8,
+        },
+        "flipped": {"mean_accuracy": accuracy},
+    }
+
+
+def test_suites_hold_all_of_medmnist():
+    pytest.importorskip("medmnist.info")
+    counts = {
+        which: len(suite.make_configs({}, which, None, None))
+        for which in suite.SUITES
+    }
+    assert counts == {"2d": 12, "3d": 6, "all": 18}
+    configs = suite.make_configs({}, "3d", ["adrenalmnist3d"], [1, 2])
+    assert [(c.dataset, c.seed) for c in configs] == [
+        ("adrenalmnist3d", 1),
+        ("adrenalmnist3d", 2),
+    ]
+    assert configs[0].model == "sre_resnet3d18"
+
+
+def test_strangers_are_refused():
+    pytest.importorskip("medmnist.info")
+    with pytest.raises(ValueError, match="breastmnist with --suite 3d"):
+        suite.make_configs({}, "3d", ["breastmnist"], None)
+
+
+def test_summary_is_mean_and_deviation_over_seeds():
+    results = [
+        _result("sre_resnet18", 1, 0.8),
+        _result("resnet18", 1, 0.7),
+        _result("sre_resnet18", 2, 0.9),
+    ]
+    frame = suite.summarise(results)
+    row = frame[frame["model"] == "sre_resnet18"].iloc[0]
+    assert row["seeds"] == 2
+    assert row["upright"] == pytest.approx(0.85)
+    assert row["upright std"] == pytest.approx(0.05)
+    assert row["rotated worst"] == pytest.approx(0.75)
+
+
+def test_finished_runs_are_skipped_and_all_are_in_the_table(tmp_path, capsys):
+    configs = [RunConfig(**TINY, seed=seed).resolve() for seed in (1, 2)]
+    done = []
+
+    def run_one(config, output, *args, **kwargs):
+        done.append(config.seed)
+        return fit.run(config, output, twin=False, progress=False)
+
+    suite.run(configs[:1], tmp_path, run_one=run_one)
+    suite.run(configs, tmp_path, run_one=run_one)
+    assert done == [1, 2]
+    assert "finished before" in capsys.readouterr().out
+    with open(tmp_path / "results.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["seeds"] == "2" and 0 <= float(row["upright"]) <= 1
+    markdown = (tmp_path / "results.md").read_text().splitlines()
+    assert markdown[0].startswith("| data set | model | parameters")
+    assert "±" in markdown[2]

@@ -1,0 +1,82 @@
+"""The augmentations of the recipes: no rotation and no reflection.
+
+Each function takes scaled images (float32, -1 is black) and a NumPy generator,
+and returns new ones of the same shape. They run in the input pipeline.
+"""
+
+import numpy as np
+import transforms
+from scipy import ndimage
+
+BLACK = -1.0
+
+
+def augment(images, rng):
+    """Augments a batch of images `(n, height, width, channels)` or volumes."""
+    if images.ndim == 5:
+        return np.stack([_augment_volume(volume, rng) for volume in images])
+    return _crop_and_shift(_jitter(images, rng), rng)
+
+
+def _crop_and_shift(images, rng, scale=(0.5, 1.0), shift=0.1):
+    """Random resized crop and translation, resampled once (bilinear).
+
+    The crop has a share of the area in `scale` and an aspect in 3/4..4/3; the
+    translation is up to `shift` of the side.
+    """
+    count, height, width, _ = images.shape
+    area = rng.uniform(*scale, count)
+    aspect = np.exp(rng.uniform(-np.log(4 / 3), np.log(4 / 3), count))
+    # Sides of the crop as shares of the image's.
+    across = np.minimum(1, np.sqrt(area * aspect))
+    down = np.minimum(1, np.sqrt(area / aspect))
+    left, top = (
+        rng.uniform(0, 1 - s) * n for s, n in ((across, width), (down, height))
+    )
+    right_by, down_by = (
+        rng.uniform(-shift, shift, count) * side for side in (width, height)
+    )
+    zero = np.zeros(count)
+    # Pixel centres: 0 in the crop is at left + 0.5 * across - 0.5.
+    x = left + across * (0.5 - right_by) - 0.5
+    y = top + down * (0.5 - down_by) - 0.5
+    matrices = [across, zero, x, zero, down, y, zero, zero]
+    return transforms.affine(
+        images, np.stack(matrices, axis=1), "bilinear", "constant", BLACK
+    )
+
+
+def _jitter(images, rng, strength=0.1, probability=0.5):
+    """Changes brightness, then saturation (colour only) by up to 10 %."""
+    count, channels = len(images), images.shape[-1]
+    images = (images - BLACK) / 2  # 0..1
+    for grey in (0.0, images.mean(axis=-1, keepdims=True)):
+        if channels == 1 and not np.isscalar(grey):
+            break
+        factors = rng.uniform(1 - strength, 1 + strength, count)
+        factors[rng.random(count) >= probability] = 1.0
+        factors = factors.astype("float32").reshape(-1, 1, 1, 1)
+        images = np.clip(grey + factors * (images - grey), 0, 1)
+    return images * 2 + np.float32(BLACK)
+
+
+def _augment_volume(volume, rng, scale=0.1, shift=0.1, blur=1.0):
+    """Random scale and translation of 10 %, and a blur, in half the cases."""
+    factor = rng.uniform(1 - scale, 1 + scale)
+    sides = np.array(volume.shape[:3])
+    centre = (sides - 1) / 2
+    moved = rng.uniform(-shift, shift, 3) * sides
+    sigma = rng.uniform(0, blur) if rng.random() < 0.5 else 0.0
+    channels = []
+    for channel in np.moveaxis(volume, -1, 0):
+        channel = ndimage.affine_transform(
+            channel,
+            np.full(3, 1 / factor),
+            centre - (centre + moved) / factor,
+            order=1,
+            cval=BLACK,
+        )
+        if sigma:
+            channel = ndimage.gaussian_filter(channel, sigma, mode="nearest")
+        channels.append(channel)
+    return np.stack(channels, axis=-1)
