@@ -159,6 +159,32 @@ def _weights(folder):
     return model.get_weights()
 
 
+def test_a_run_stopped_while_testing_is_not_trained_again(
+    tmp_path, monkeypatch
+):
+    config = RunConfig(**TINY, kernel_sizes=(3, 3, 3, 3))
+    arguments = {"twin": False, "progress": False}
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "evaluate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit.run(config, tmp_path / "run", **arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Batches, "start_epoch", _only_the_first)
+        (result,) = fit.run(config, tmp_path / "run", resume=True, **arguments)
+    assert 0 <= result["upright"]["accuracy"] <= 1
+    assert not list((tmp_path / "run").glob("epoch-*"))
+
+
+def _only_the_first(batches, epoch):
+    assert epoch == 0, "trains again"
+    batches.epoch, batches.seconds = 0, 0.0
+    batches.order = np.arange(len(batches.images))
+
+
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     script = pathlib.Path(fit.__file__)
     settings = ["--width", "2", "--limit", "32", "--batch-size", "8"]

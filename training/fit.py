@@ -23,11 +23,13 @@ finished and writes one table, `results.csv` and `results.md`.
 import argparse
 import csv
 import dataclasses
+import importlib.util
 import os
 import pathlib
 import platform
 import signal
 import sys
+import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -42,6 +44,7 @@ from config import RunConfig
 from data import load_dataset
 from loop import Batches
 from loop import EpochEnd
+from loop import remove_progress
 from models import MODELS
 from models import build_model
 from models import twin_of
@@ -95,8 +98,14 @@ def run(config, output, twin=True, progress=True, resume=False, logs=()):
 def train_and_test(config, dataset, folder, progress, logs):
     """Trains one model, writes its files into `folder`, returns its metrics."""
     folder.mkdir(exist_ok=True)
-    if (folder / METRICS).exists():  # finished before the run was stopped
-        return read_metrics(folder)
+    if not (folder / METRICS).exists():  # else finished before the run stopped
+        metrics = _train_and_test(config, dataset, folder, progress, logs)
+        write_json(folder / METRICS, metrics)
+    remove_progress(folder)
+    return read_metrics(folder)
+
+
+def _train_and_test(config, dataset, folder, progress, logs):
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     model = build_model(
@@ -112,6 +121,9 @@ def train_and_test(config, dataset, folder, progress, logs):
     epochs = train(model, config, dataset, folder, progress, logs)
     test = *dataset.splits["test"], dataset.task, config.interpolation
     medmnist = config.dataset != "textures"
+    start = time.perf_counter()
+    tested = evaluate.evaluate(model, *test, progress=progress)
+    test_seconds = time.perf_counter() - start
     # The first epoch compiles, so it is not typical.
     typical = epochs[1:] or epochs
     metrics = {
@@ -121,7 +133,8 @@ def train_and_test(config, dataset, folder, progress, logs):
         "seed": config.seed,
         "epochs": config.epochs,
         "best_epoch": 1 + int(np.argmin([e["val_loss"] for e in epochs])),
-        **evaluate.evaluate(model, *test, progress=progress),
+        **tested,
+        "test_seconds": test_seconds,
         "train_seconds": sum(e["seconds"] for e in epochs),
         "seconds_per_epoch": _median(e["seconds"] for e in typical),
         "input_share": _median(
@@ -140,7 +153,6 @@ def train_and_test(config, dataset, folder, progress, logs):
     model.save(folder / "model.keras", include_optimizer=False)
     _write_history(folder / "history.csv", epochs)
     write_json(folder / CONFIG, _describe(config, dataset))
-    write_json(folder / METRICS, metrics)
     return metrics
 
 
@@ -183,16 +195,17 @@ def train(model, config, dataset, folder, progress, logs):
 
 
 def _loggers(logs, folder, config):
+    for package in logs:
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(
+                f"--log {package} needs a package: pip install {package}"
+            )
     loggers = []
     if "tensorboard" in logs:
         loggers.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
     if "wandb" in logs:
-        try:
-            import wandb
-        except ImportError as error:
-            raise ValueError(
-                "--log wandb needs the wandb package: pip install wandb"
-            ) from error
+        import wandb
+
         run = wandb.init(config=dataclasses.asdict(config), reinit=True)
         loggers.append(
             keras.callbacks.LambdaCallback(

@@ -83,11 +83,8 @@ class EpochEnd(keras.callbacks.Callback):
         return len(self.epochs)
 
     def restore_best(self, model):
-        """Loads the best epoch's weights and removes what was for resuming."""
+        """Loads the best epoch's weights."""
         model.load_weights(self.folder / self.best)
-        (self.folder / PROGRESS).unlink()
-        for path in self.folder.glob("epoch-*.weights.h5"):
-            path.unlink()
 
     def on_epoch_begin(self, epoch, logs=None):
         # Not left to Keras, which ends a first epoch when it looks at the data.
@@ -127,3 +124,10 @@ class EpochEnd(keras.callbacks.Callback):
         for path in self.folder.glob("epoch-*.weights.h5"):
             if path.name not in (self.latest, self.best):
                 path.unlink()
+
+
+def remove_progress(folder):
+    """Removes what a finished run does not need."""
+    (folder / PROGRESS).unlink(missing_ok=True)
+    for path in folder.glob("epoch-*.weights.h5"):
+        path.unlink()

@@ -30,10 +30,13 @@ class BaseSymmetricPooling(keras.layers.Layer):
     def call(self, inputs):
         first_axis = 1 if self.data_format == "channels_last" else 2
         sizes = inputs.shape[first_axis : first_axis + self.rank]
-        if all(
+        # Ordinary pooling is symmetric where it divides the size, but not all
+        # backends have it for volumes in float64.
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if (self.rank < 3 or dtype != "float64") and all(
             size is not None and size % pool == 0
             for size, pool in zip(sizes, self.pool_size, strict=True)
-        ):  # ordinary pooling is symmetric here
+        ):
             pool = ops.average_pool if self.mode == "average" else ops.max_pool
             return pool(
                 inputs,
