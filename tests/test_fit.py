@@ -315,10 +315,16 @@ def test_finished_run_is_not_trained_again(finished_run, monkeypatch):
     assert fit.run(config, output, progress=False, resume=True) == results
 
 
-def test_run_can_be_evaluated_again(finished_run, capsys):
+def test_run_can_be_evaluated_again(finished_run):
     output, results = finished_run
-    evaluate.main([str(output), "--angles", "0", "45"])
-    table = capsys.readouterr().out
+    script = pathlib.Path(evaluate.__file__)
+    arguments = [str(output), "--angles", "0", "45"]
+    table = subprocess.run(
+        [sys.executable, script, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert "sre_resnet18" in table and "split test" in table
     assert f"{100 * results[0]['upright']['accuracy']:.1f} %" in table
 

@@ -8,7 +8,7 @@ import numpy as np
 import transforms
 from scipy import ndimage
 
-BLACK = -1.0
+BLACK = np.float32(-1)
 
 
 def augment(images, rng):
@@ -48,16 +48,18 @@ def _crop_and_shift(images, rng, scale=(0.5, 1.0), shift=0.1):
 
 def _jitter(images, rng, strength=0.1, probability=0.5):
     """Changes brightness, then saturation (colour only) by up to 10 %."""
+    images = images.copy()
     count, channels = len(images), images.shape[-1]
-    images = (images - BLACK) / 2  # 0..1
-    for grey in (0.0, images.mean(axis=-1, keepdims=True)):
-        if channels == 1 and not np.isscalar(grey):
-            break
-        factors = rng.uniform(1 - strength, 1 + strength, count)
-        factors[rng.random(count) >= probability] = 1.0
+    for change in ("brightness", "saturation")[:channels]:
+        chosen = np.flatnonzero(rng.random(count) < probability)
+        factors = rng.uniform(1 - strength, 1 + strength, len(chosen))
         factors = factors.astype("float32").reshape(-1, 1, 1, 1)
-        images = np.clip(grey + factors * (images - grey), 0, 1)
-    return images * 2 + np.float32(BLACK)
+        some = images[chosen]
+        pivot = BLACK
+        if change == "saturation":
+            pivot = some.mean(axis=-1, keepdims=True)
+        images[chosen] = np.clip(pivot + factors * (some - pivot), -1, 1)
+    return images
 
 
 def _augment_volume(volume, rng, scale=0.1, shift=0.1, blur=1.0):

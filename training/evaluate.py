@@ -29,6 +29,8 @@ from data import SPLITS
 from data import load_dataset
 from data import scale
 
+import keras_sre  # noqa: F401  (loading a model needs its layers)
+
 ANGLES = {2: tuple(range(0, 361, 10)), 3: tuple(range(0, 361, 30))}
 BATCH_PIXELS = 2**17  # of all images of a batch: 128 of 32x32, 4 of 32x32x32
 INVARIANT = 1e-4  # largest change of a probability that counts as rounding

@@ -116,7 +116,7 @@ def plot_confusion(results, models, dataset, path):
     figure, panels = plt.subplots(
         1,
         len(models),
-        figsize=(side * len(models), side),
+        figsize=(side * len(models), side + 0.6),
         layout="constrained",
         squeeze=False,
     )
@@ -138,8 +138,10 @@ def plot_confusion(results, models, dataset, path):
 
 def plot_sheet(results, models, dataset, path):
     """Draws test images at several angles with the models' predictions."""
-    images, labels = (part[:SHEET_IMAGES] for part in dataset.splits["test"])
-    images = scale(images)
+    images, labels = dataset.splits["test"]
+    count = min(SHEET_IMAGES, len(images))
+    chosen = np.linspace(0, len(images) - 1, count).round().astype(int)
+    images, labels = scale(images[chosen]), labels[chosen]
     figure, panels = plt.subplots(
         len(images),
         len(SHEET_ANGLES),
@@ -172,8 +174,8 @@ def plot_sheet(results, models, dataset, path):
                 panel.set_title(f"{angle} degrees", fontsize=9)
             if column == 0:
                 panel.set_ylabel(_named(labels[row], dataset), fontsize=8)
-    names = " and ".join(result["model"] for result in results)
-    figure.suptitle(f"predictions of {names} (green: right)", fontsize=10)
+    names = " (left) and ".join(result["model"] for result in results)
+    figure.suptitle(f"predictions of {names}; green is true", fontsize=10)
     _save(figure, path)
 
 
