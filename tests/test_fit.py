@@ -1,6 +1,7 @@
 """The training scripts, from settings to the run directory."""
 
 import csv
+import hashlib
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import sys
 import time
 
 import benchmark
+import data
 import evaluate
 import filelock
 import fit
@@ -360,6 +362,45 @@ def test_plain_twin_has_the_same_depth_and_maps():
             plain.get_layer(name).output.shape
         )
     assert sre.count_params() < plain.count_params() / 2
+
+
+def test_images_with_several_labels_are_trained_on(tmp_path, monkeypatch, rng):
+    arrays = {}
+    for split in data.SPLITS:
+        arrays[f"{split}_images"] = rng.integers(0, 256, (24, 28, 28), "uint8")
+        arrays[f"{split}_labels"] = rng.integers(0, 2, (24, 3), "uint8")
+    path = tmp_path / "chestmnist.npz"
+    np.savez_compressed(path, **arrays)
+    info = {
+        "task": "multi-label, binary-class",
+        "label": {"0": "atelectasis", "1": "effusion", "2": "mass"},
+        "MD5": hashlib.md5(path.read_bytes()).hexdigest(),
+        "url": "http://127.0.0.1:9/chestmnist.npz",
+        "license": "CC BY 4.0",
+        "n_channels": 1,
+    }
+    monkeypatch.setattr(data, "_medmnist_info", lambda: {"chestmnist": info})
+    config = RunConfig(
+        dataset="chestmnist",
+        root=str(tmp_path),
+        **TINY,
+        kernel_sizes=(3, 3, 3, 3),
+    )
+    (result,) = fit.run(config, tmp_path / "run", twin=False, progress=False)
+    assert result["upright"]["accuracy"] == pytest.approx(
+        result["medmnist_evaluator"]["accuracy"]
+    )
+    assert result["upright"]["auc"] == pytest.approx(
+        result["medmnist_evaluator"]["auc"]
+    )
+    assert set(result["masked"]) == {"upright", "rotated", "flipped"}
+    description = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert description["task"] == "multi-label, binary-class"
+
+
+def test_an_epoch_without_a_loss_is_not_the_best():
+    losses = [float("nan"), 0.5, float("inf"), 0.4, 0.4]
+    assert loop.best_epoch([{"val_loss": loss} for loss in losses]) == 4
 
 
 @pytest.mark.parametrize("name", ["sre_resnet18", "resnet18"])

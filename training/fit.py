@@ -44,6 +44,7 @@ from config import RunConfig
 from data import load_dataset
 from loop import Batches
 from loop import EpochEnd
+from loop import best_epoch
 from loop import remove_progress
 from models import MODELS
 from models import build_model
@@ -132,7 +133,7 @@ def _train_and_test(config, dataset, folder, progress, logs):
         "params": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
         "seed": config.seed,
         "epochs": config.epochs,
-        "best_epoch": 1 + int(np.argmin([e["val_loss"] for e in epochs])),
+        "best_epoch": best_epoch(epochs),
         **tested,
         "test_seconds": test_seconds,
         "train_seconds": sum(e["seconds"] for e in epochs),

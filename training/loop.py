@@ -112,10 +112,10 @@ class EpochEnd(keras.callbacks.Callback):
         self._save()
 
     def _save(self):
-        losses = [figures["val_loss"] for figures in self.epochs]
-        self.latest = f"epoch-{len(losses)}.weights.h5"
+        count = len(self.epochs)
+        self.latest = f"epoch-{count}.weights.h5"
         self.model.save_weights(self.folder / self.latest)
-        if np.argmin(losses) == len(losses) - 1:
+        if best_epoch(self.epochs) == count:
             self.best = self.latest
         write_json(
             self.folder / PROGRESS,
@@ -124,6 +124,12 @@ class EpochEnd(keras.callbacks.Callback):
         for path in self.folder.glob("epoch-*.weights.h5"):
             if path.name not in (self.latest, self.best):
                 path.unlink()
+
+
+def best_epoch(epochs):
+    """Returns the number, from 1, of the epoch of least validation loss."""
+    losses = [figures["val_loss"] for figures in epochs]
+    return 1 + int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
 
 
 def remove_progress(folder):
