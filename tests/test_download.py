@@ -2,11 +2,15 @@
 
 import hashlib
 import http.server
+import pathlib
+import subprocess
+import sys
 import threading
 
 import download
 import numpy as np
 import pytest
+import requests
 
 CONTENT = np.random.default_rng(0).bytes(200_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -25,7 +29,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = server.content[first:]
         if not body:
             self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{first}")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -84,6 +87,22 @@ def test_missing_file_is_downloaded(server, tmp_path):
     assert server.ranges == [None]  # what is there is not asked for again
 
 
+def test_file_address_and_path_as_text(tmp_path):
+    source = tmp_path / "a source.npz"
+    source.write_bytes(CONTENT)
+    path = tmp_path / "data" / "breastmnist.npz"
+    fetched = download.fetch(source.as_uri(), str(path), MD5.upper(), False)
+    assert fetched == path
+    _assert_fetched(path)
+
+
+def test_progress_counts_bytes(server, tmp_path, capsys):
+    (tmp_path / "breastmnist.npz.part").write_bytes(CONTENT[:50_000])
+    download.fetch(server.url, tmp_path / "breastmnist.npz", MD5)
+    output = capsys.readouterr()
+    assert "200k/200k" in output.err and not output.out
+
+
 @pytest.mark.parametrize("resumes", [True, False])
 def test_dropped_connections_are_resumed(server, tmp_path, resumes):
     server.resumes = resumes
@@ -103,6 +122,50 @@ def test_interrupted_download_is_completed_later(server, tmp_path):
     assert "after 5000 bytes" in text and "resume" in text
     _fetch(server, path)
     assert server.ranges[-1] == "bytes=5000-"
+    _assert_fetched(path)
+
+
+def test_keyboard_interrupt_leaves_a_part(server, tmp_path, monkeypatch):
+    def interrupted(response, size):
+        yield response.raw.read(size)
+        raise KeyboardInterrupt
+
+    path = tmp_path / "breastmnist.npz"
+    with monkeypatch.context() as patch:
+        patch.setattr(requests.Response, "iter_content", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            _fetch(server, path)
+    assert not path.exists()
+    _fetch(server, path)
+    assert server.ranges == [None, "bytes=1000-"]
+    _assert_fetched(path)
+
+
+def test_network_lost_in_the_middle_may_come_back(
+    server, tmp_path, monkeypatch
+):
+    server.cuts = [50_000]
+    urls = [server.url, "http://127.0.0.1:9/", server.url]
+    get = requests.get
+    monkeypatch.setattr(
+        requests, "get", lambda url, **options: get(urls.pop(0), **options)
+    )
+    path = tmp_path / "breastmnist.npz"
+    _fetch(server, path)
+    assert server.ranges == [None, "bytes=50000-"]
+    _assert_fetched(path)
+
+
+def test_version_that_changes_in_the_middle(server, tmp_path, monkeypatch):
+    server.content, server.cuts = bytes(len(CONTENT)), [50_000]
+
+    def publish(seconds):
+        server.content = CONTENT
+
+    monkeypatch.setattr(download.time, "sleep", publish)
+    path = tmp_path / "breastmnist.npz"
+    _fetch(server, path)
+    assert server.ranges == [None, "bytes=50000-", None]
     _assert_fetched(path)
 
 
@@ -129,11 +192,14 @@ def test_wrong_content_is_not_kept(server, tmp_path):
     assert {p.suffix for p in tmp_path.iterdir()} <= {".lock"}
 
 
-def test_missing_page_is_asked_for_once(server, tmp_path):
-    server.statuses = [404]
+@pytest.mark.parametrize(
+    "status, tries", [(403, 1), (404, 1), (500, download.TRIES)]
+)
+def test_status_is_reported(server, tmp_path, status, tries):
+    server.statuses = [status] * tries
     text = _failure(server, tmp_path / "breastmnist.npz")
-    assert "status 404" in text and server.url in text
-    assert len(server.ranges) == 1
+    assert f"status {status}" in text and server.url in text
+    assert len(server.ranges) == tries
 
 
 def test_troubled_server_is_asked_again(server, tmp_path):
@@ -141,6 +207,13 @@ def test_troubled_server_is_asked_again(server, tmp_path):
     path = tmp_path / "breastmnist.npz"
     _fetch(server, path)
     _assert_fetched(path)
+
+
+def test_bad_address_is_tried_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(download.time, "sleep", pytest.fail)
+    with pytest.raises(ValueError, match="gopher://nowhere") as error:
+        download.fetch("gopher://nowhere", tmp_path / "a", MD5, progress=False)
+    assert "\n" not in str(error.value)
 
 
 def test_no_server_says_where_to_put_the_file(tmp_path):
@@ -161,8 +234,18 @@ def test_damaged_file_is_reported_and_left(server, tmp_path):
 
 def test_folder_that_cannot_be_made_is_one_line(server, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="Cannot write or read"):
+    with pytest.raises(ValueError, match="Cannot write or read") as error:
         _fetch(server, tmp_path / "file" / "breastmnist.npz")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(
+    not pathlib.Path("/dev/full").exists(), reason="no device that is full"
+)
+def test_full_disk_is_one_line(server, tmp_path):
+    (tmp_path / "breastmnist.npz.part").symlink_to("/dev/full")
+    text = _failure(server, tmp_path / "breastmnist.npz")
+    assert "No space left" in text
 
 
 def test_two_at_once_download_once(server, tmp_path):
@@ -174,5 +257,16 @@ def test_two_at_once_download_once(server, tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
+    assert len(server.ranges) == 1
+    assert path.read_bytes() == CONTENT
+
+
+def test_two_processes_download_once(server, tmp_path):
+    path = tmp_path / "breastmnist.npz"
+    code = "import sys, download; download.fetch(*sys.argv[1:], progress=False)"
+    command = [sys.executable, "-c", code, server.url, str(path), MD5]
+    folder = pathlib.Path(download.__file__).parent
+    processes = [subprocess.Popen(command, cwd=folder) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
     assert len(server.ranges) == 1
     assert path.read_bytes() == CONTENT

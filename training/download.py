@@ -3,7 +3,11 @@
 import contextlib
 import hashlib
 import os
+import pathlib
+import shutil
 import time
+import urllib.parse
+import urllib.request
 
 import filelock
 import requests
@@ -23,31 +27,30 @@ def fetch(url, path, md5, progress=True):
     when its MD5 is right. Of two processes, the second waits for the first.
 
     Args:
-        url: where to get it.
-        path: `pathlib.Path` of the file.
+        url: where to get it: `http`, `https` or `file`.
+        path: str or `pathlib.Path` of the file.
         md5: str, the published MD5 in hexadecimal.
         progress: bool, whether to show a progress bar.
 
     Returns:
-        `path`.
+        `path` as a `pathlib.Path`.
 
     Raises:
         ValueError: one line, if the file is damaged or cannot be had.
     """
+    path, md5, found = pathlib.Path(path).expanduser(), md5.lower(), None
     try:
-        if not path.is_file():
+        if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(f"{path}.lock"):
-                if not path.is_file():
-                    _download(url, path, md5, progress)
+                if not path.exists():
+                    found = _download(url, path, md5, progress)
             # Only after success: those who waited need not download either.
             with contextlib.suppress(OSError):
                 os.unlink(f"{path}.lock")
-        found = _md5(path)
+        found = found or _md5(path)
     except OSError as error:
-        raise ValueError(
-            f"Cannot write or read {path}: {error.strerror or error}."
-        ) from error
+        raise ValueError(f"Cannot write or read {path}: {error}.") from error
     if found != md5:
         raise ValueError(
             f"{path} is damaged or not the published file: its MD5 is {found},"
@@ -58,35 +61,37 @@ def fetch(url, path, md5, progress=True):
 
 def _download(url, path, md5, progress):
     part = path.with_name(f"{path.name}.part")
-    resumed = part.exists()
-    _complete(url, part, path, progress)
-    if _md5(part) != md5 and resumed:  # of another version, perhaps
+    for _ in range(2):
+        resumed = _complete(url, part, path, progress)
+        found = _md5(part)
+        if found == md5:
+            part.replace(path)
+            return found
         part.unlink()
-        _complete(url, part, path, progress)
-    found = _md5(part)
-    if found != md5:
-        part.unlink()
-        raise ValueError(
-            f"{url} is not the published file: its MD5 is {found}, expected "
-            f"{md5}. Nothing was kept. Put the right file at {path} by hand."
-        )
-    part.replace(path)
+        if not resumed:  # else its start was of another version, perhaps
+            break
+    raise ValueError(
+        f"{url} is not the published file: its MD5 is {found}, expected "
+        f"{md5}. Nothing was kept. Put the right file at {path} by hand."
+    )
 
 
 def _complete(url, part, path, progress):
-    """Downloads what is missing of a part, with several tries."""
+    """Gets what is missing of a part; returns whether it had a start."""
+    if url.startswith("file:"):
+        source = urllib.parse.urlsplit(url).path
+        shutil.copyfile(urllib.request.url2pathname(source), part)
+        return False
     for attempt in range(TRIES):
         if attempt:
             time.sleep(PAUSE * 2 ** (attempt - 1))
         try:
             return _continue(url, part, progress)
-        except requests.HTTPError as error:
-            problem = f"status {error.response.status_code}"
-            if error.response.status_code < 500:
-                break
         except requests.RequestException as error:
             problem = type(error).__name__
-            if not _answered(error):
+            if isinstance(error, requests.HTTPError):
+                problem = f"status {error.response.status_code}"
+            if _is_final(error, attempt):
                 break
     size = part.stat().st_size if part.exists() else 0
     raise ValueError(
@@ -95,12 +100,15 @@ def _complete(url, part, path, progress):
     )
 
 
-def _answered(error):
-    """Returns whether there is a server at all."""
-    return not isinstance(error, requests.ConnectionError) or (
-        "NewConnectionError" not in str(error)
-        and "NameResolutionError" not in str(error)
-    )
+def _is_final(error, attempt):
+    """Returns whether another try is of no use."""
+    if isinstance(error, requests.HTTPError):
+        return error.response.status_code < 500
+    if isinstance(error, requests.ConnectionError) and attempt == 0:
+        # No server at all; after an answer, the network may come back.
+        text = str(error)
+        return "NewConnectionError" in text or "NameResolutionError" in text
+    return isinstance(error, ValueError)  # not an address
 
 
 def _continue(url, part, progress):
@@ -111,12 +119,8 @@ def _continue(url, part, progress):
     with requests.get(
         url, headers=headers, stream=True, timeout=TIMEOUT
     ) as response:
-        if response.status_code == 416:  # nothing is missing
-            total = response.headers.get("Content-Range", "").rpartition("/")[2]
-            if total != str(done):
-                part.unlink()
-                raise requests.ConnectionError("part was of another file")
-            return
+        if done and response.status_code == 416:  # nothing is missing
+            return True
         response.raise_for_status()
         if response.status_code != 206:
             done = 0
@@ -137,6 +141,7 @@ def _continue(url, part, progress):
                 bar.update(len(piece))
             if length and file.tell() != done + int(length):
                 raise requests.ConnectionError("body was cut short")
+    return done > 0
 
 
 def _md5(path):
