@@ -69,8 +69,8 @@ def test_finished_runs_are_skipped_and_all_are_in_the_table(tmp_path, capsys):
         done.append(config.seed)
         return fit.run(config, output, twin=False, progress=False)
 
-    suite.run(configs[:1], tmp_path, run_one=run_one)
-    suite.run(configs, tmp_path, run_one=run_one)
+    suite.run(configs[:1], tmp_path, run_one)
+    suite.run(configs, tmp_path, run_one)
     assert done == [1, 2]
     assert "finished before" in capsys.readouterr().out
     with open(tmp_path / "results.csv", newline="") as file:

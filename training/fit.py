@@ -328,7 +328,7 @@ def main(argv=None):
     try:
         if which or seeds or len(datasets or ()) > 1:
             configs = suite.make_configs(args, which, datasets, seeds)
-            suite.run(configs, output, twin, logs)
+            suite.run(configs, output, run, twin, logs)
             return
         config = RunConfig(dataset=(datasets or ["textures"])[0], **args)
         config = config.resolve()

@@ -26,39 +26,37 @@ def make_configs(settings, which, datasets, seeds):
     Args:
         settings: dict of the settings that they have in common.
         which: `None` or one of `SUITES`.
-        datasets: names, or `None` for all of the suite.
+        datasets: names, or `None` for all of the suite (else textures).
         seeds: ints, or `None` for the one in `settings`.
     """
-    ranks = {"2d": (2,), "3d": (3,)}.get(which, (2, 3))
-    suite = [name for rank in ranks for name in medmnist_names(rank)]
-    if which and (strangers := set(datasets or ()) - set(suite)):
-        raise ValueError(
-            f"Received --dataset {' '.join(sorted(strangers))} with --suite "
-            f"{which}. It holds: {', '.join(suite)}."
-        )
-    if not which and not datasets:
-        datasets = ["textures"]
+    if which:
+        ranks = {"2d": (2,), "3d": (3,), "all": (2, 3)}[which]
+        suite = [name for rank in ranks for name in medmnist_names(rank)]
+        if strangers := sorted(set(datasets or ()) - set(suite)):
+            raise ValueError(
+                f"Received --dataset {' '.join(strangers)} with --suite "
+                f"{which}. It holds: {', '.join(suite)}."
+            )
+        datasets = datasets or suite
     settings = {k: v for k, v in settings.items() if k != "seed" or not seeds}
     return [
         RunConfig(dataset=name, **settings, **seed).resolve()
-        for name in datasets or suite
+        for name in datasets or ["textures"]
         for seed in ([{"seed": s} for s in seeds] if seeds else [{}])
     ]
 
 
-def run(configs, output, twin=True, logs=(), run_one=None):
+def run(configs, output, run_one, twin=True, logs=()):
     """Runs what is not finished; rewrites the table after every run.
 
     Args:
         configs: list of `RunConfig`, resolved.
         output: folder of the runs and of `results.csv` and `results.md`;
             `None` is `saved_models/suite`.
+        run_one: the function that runs one, `fit.run`.
         twin: bool, whether to train plain networks too.
         logs: as in `fit.run`.
-        run_one: the function that runs one, `fit.run` if `None`.
     """
-    if run_one is None:
-        from fit import run as run_one
     output = pathlib.Path(output or "saved_models/suite")
     results = []
     for number, config in enumerate(configs, start=1):
