@@ -30,7 +30,7 @@ def print_table(results, title):
 def print_frame(frame, title):
     """Prints the summary of a suite."""
     header, *rows = _formatted(frame)
-    _print(header, rows, title)
+    _print(header, rows, title, width=140)
 
 
 def to_markdown(frame):
@@ -40,14 +40,14 @@ def to_markdown(frame):
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _print(header, rows, title):
+def _print(header, rows, title, width=96):
     grid = table.Table(title=title)
     for column in header:
         left = column in ("data set", "model")
         grid.add_column(column, justify="left" if left else "right")
     for row in rows:
         grid.add_row(*row)
-    console.Console(width=max(96, console.Console().width)).print(grid)
+    console.Console(width=max(width, console.Console().width)).print(grid)
 
 
 def _cells(result):
