@@ -301,6 +301,30 @@ def test_unfinished_runs_are_neither_lost_nor_mixed_up(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_run_stopped_at_its_very_end_can_be_resumed(tmp_path, monkeypatch):
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / "config.json").write_text("{}")
+    rename = pathlib.Path.rename
+
+    def stopping(path, target):
+        if path.name == ".run.partial":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "rename", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            with run_directory.complete_directory(
+                output, _settings()
+            ) as folder:
+                (folder / "metrics.json").write_text("{}")
+    with run_directory.complete_directory(output, _settings(), resume=True):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert [path.name for path in output.iterdir()] == ["metrics.json"]
+
+
 def test_two_processes_do_not_write_one_run(tmp_path):
     with filelock.FileLock(tmp_path / ".run.lock"):
         with pytest.raises(ValueError, match="Another process is writing"):

@@ -53,15 +53,23 @@ def complete_directory(path, settings, resume=False):
     try:
         _prepare(folder, settings, resume)
         yield folder
-        (folder / SETTINGS).unlink()
-        if path.exists():
-            shutil.rmtree(path)
-        folder.rename(path)
+        _replace(path, folder)
     finally:
         if not has_progress(folder):
             shutil.rmtree(folder, ignore_errors=True)
         os.unlink(lock.lock_file)
         lock.release()
+
+
+def _replace(path, folder):
+    """Gives a folder the name of an earlier one, which is never half there."""
+    earlier = path.with_name(f".{path.name}.old")
+    shutil.rmtree(earlier, ignore_errors=True)
+    if path.exists():
+        path.rename(earlier)
+    folder.rename(path)
+    (path / SETTINGS).unlink()
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def has_progress(folder):
