@@ -1,7 +1,8 @@
 """Turned, mirrored, shifted and masked images and volumes.
 
 Built on `keras.ops.image.affine_transform`. What TensorFlow Addons offered as
-`tfa.image.rotate` and `translate` is here, with the same results.
+`tfa.image.rotate` and `translate` is here, with the same results: on TensorFlow
+to the last bit.
 """
 
 import numpy as np
