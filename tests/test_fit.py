@@ -269,6 +269,33 @@ def test_diverging_loss_stops_with_a_clear_line(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_figures_are_sent_to_wandb(tmp_path, monkeypatch):
+    """With a stand-in for the package, which has the same two calls."""
+    (tmp_path / "wandb.py").write_text(
+        "class Run:\n"
+        "    sent, finished = [], False\n"
+        "    def log(self, logs): self.sent.append(dict(logs))\n"
+        "    def finish(self): self.finished = True\n"
+        "run = Run()\n"
+        "def init(config, **options): run.config = config; return run\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    (logger,) = loop._loggers(["wandb"], tmp_path, RunConfig())
+    logger.on_epoch_end(0, {"loss": 0.5})
+    logger.on_train_end({})
+    run = sys.modules.pop("wandb").run
+    assert run.sent == [{"loss": 0.5}] and run.finished
+    assert run.config["dataset"] == "textures"
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
+def test_missing_logger_is_named(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    with pytest.raises(ValueError, match=f"pip install {name}"):
+        loop._loggers([name], tmp_path, RunConfig())
+
+
 def _settings(**changes):
     return RunConfig(**TINY, **changes).resolve().settings()
 

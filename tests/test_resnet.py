@@ -193,7 +193,11 @@ def test_gradients_equal_the_official_models(golden, name, float64):
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_batch_statistics_equal_the_official_models(golden, name):
-    model, arrays, names = official_model(golden, name)
+    assert_batch_statistics(*official_model(golden, name))
+
+
+def assert_batch_statistics(model, arrays, names):
+    """Checks one training-mode call of a model with recorded weights."""
     x = np.moveaxis(arrays["x"].astype("float32"), 1, -1)
     assert_close(model(x, training=True), arrays["logits_train"], 1e-4)
     norms = [
@@ -206,7 +210,7 @@ def test_batch_statistics_equal_the_official_models(golden, name):
         mean = arrays[f"post_train/{source}.running_mean"]
         assert_close(layer.moving_mean, mean, 1e-4)
         # PyTorch stores the unbiased variance, Keras the biased one.
-        count = len(x) * np.prod(layer.input.shape[1:3])
+        count = len(x) * np.prod(layer.input.shape[1:-1])
         old = 0.9 * arrays[f"state/{source}.running_var"].astype("float32")
         batch = arrays[f"post_train/{source}.running_var"] - old
         expected = old + batch * (count - 1) / count

@@ -11,6 +11,7 @@ from helpers import golden_cases
 from helpers import gradients
 from helpers import grid_transforms
 from helpers import to_numpy
+from test_resnet import assert_batch_statistics
 from test_resnet import load
 from test_resnet import official_name
 from test_resnet import random_statistics
@@ -187,24 +188,7 @@ def test_outputs_equal_the_official_model(golden):
 
 
 def test_batch_statistics_equal_the_official_model(golden):
-    model, arrays, names = official_model(golden)
-    x = np.moveaxis(arrays["x"].astype("float32"), 1, -1)
-    assert_close(model(x, training=True), arrays["logits_train"], 1e-4)
-    norms = [
-        layer
-        for layer in model.layers
-        if isinstance(layer, keras.layers.BatchNormalization)
-    ]
-    for layer in norms:
-        source = names[layer.name]
-        mean = arrays[f"post_train/{source}.running_mean"]
-        assert_close(layer.moving_mean, mean, 1e-4)
-        # PyTorch stores the unbiased variance, Keras the biased one.
-        count = len(x) * np.prod(layer.input.shape[1:-1])
-        old = 0.9 * arrays[f"state/{source}.running_var"].astype("float32")
-        batch = arrays[f"post_train/{source}.running_var"] - old
-        expected = old + batch * (count - 1) / count
-        assert_close(layer.moving_variance, expected, 1e-4)
+    assert_batch_statistics(*official_model(golden))
 
 
 def test_gradients_equal_the_official_model(golden):

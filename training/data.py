@@ -14,6 +14,8 @@ import zipfile
 import numpy as np
 import textures
 from download import fetch
+from PIL import Image
+from scipy import ndimage
 from tasks import Task
 
 SPLITS = ("train", "val", "test")
@@ -143,13 +145,12 @@ def _load_medmnist(name, root, size, progress):
     path = root.expanduser() / f"{name}{suffix}.npz"
     md5 = info[f"MD5{suffix}"]
     fetch(info[f"url{suffix}"], path, md5, progress)
-    task = Task(info["task"])
+    task, grey = Task(info["task"]), info["n_channels"] == 1
     splits = {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
             for split in SPLITS:
                 labels = arrays[f"{split}_labels"].astype("int64")
-                grey = info["n_channels"] == 1
                 images = _images(path, arrays, f"{split}_images", grey)
                 if not task.multi_label:
                     labels = labels.reshape(len(images))
@@ -186,8 +187,6 @@ def _unpack(archive, member, path):
 def resize(images):
     """Resizes 28 pixels to 32, as the official protocol does in 2D and 3D."""
     if images.ndim == 4:
-        from PIL import Image
-
         side = (RESIZED, RESIZED)
         planes = np.moveaxis(images, -1, 1).reshape(-1, *images.shape[1:3])
         resized = [
@@ -198,8 +197,6 @@ def resize(images):
         ]
         resized = np.reshape(resized, (len(images), images.shape[-1], *side))
         return np.ascontiguousarray(np.moveaxis(resized, 1, -1))
-    from scipy import ndimage
-
     factors = [RESIZED / size for size in images.shape[1:4]]
     return np.stack(
         [

@@ -34,6 +34,11 @@ import keras_sre  # noqa: F401  (loading a model needs its layers)
 ANGLES = {2: tuple(range(0, 361, 10)), 3: tuple(range(0, 361, 30))}
 BATCH_PIXELS = 2**17  # of all images of a batch: 128 of 32x32, 4 of 32x32x32
 INVARIANT = 1e-4  # largest change of a probability that counts as rounding
+NUM_CHECKED = 256  # images that quarter turns are tried on
+
+
+def _unchanged(images):
+    return images
 
 
 def evaluate(
@@ -49,8 +54,8 @@ def evaluate(
     """Returns the scores that `metrics.json` holds.
 
     Images that differ by a quarter turn are the same pixels in another order.
-    Where the model does not notice quarter turns of the upright images, each
-    such set of angles is therefore tested once.
+    Where the model does not notice quarter turns of the first upright images,
+    each such set of angles is therefore tested once.
 
     Args:
         model: Keras classifier with probabilities as output.
@@ -70,12 +75,26 @@ def evaluate(
     angles = ANGLES[rank] if angles is None else angles
     axes = (None,) if rank == 2 else tuple(transforms.PLANES)
     prepare = transforms.mask_ball if masked else _unchanged
-    upright = predict(model, images, prepare)
-    period = 90 if _ignores_quarter_turns(model, images, axes) else 360
+
+    def scores_of(images, transform, *arguments):
+        return predict(
+            model, images, lambda batch: prepare(transform(batch, *arguments))
+        )
+
+    upright = scores_of(images, _unchanged)
+    some = images[:NUM_CHECKED]
+    quarter_turns = len(set(images.shape[1:-1])) == 1 and all(
+        np.abs(
+            scores_of(some, transforms.rotate, 90, interpolation, axis)
+            - upright[: len(some)]
+        ).max()
+        < INVARIANT
+        for axis in axes
+    )
+    period = 90 if quarter_turns else 360
     accuracies, aucs, known = {}, [], {(None, 0): upright}
-    poses = [(axis, angle) for axis in axes for angle in angles]
     for axis, angle in tqdm.tqdm(
-        poses,
+        [(axis, angle) for axis in axes for angle in angles],
         desc=f"{model.name}: testing",
         unit="angle",
         disable=not progress,
@@ -83,25 +102,14 @@ def evaluate(
         turn = angle % period
         pose = (axis, turn) if turn else (None, 0)
         if pose not in known:
-            known[pose] = predict(
-                model,
-                images,
-                lambda batch, axis=axis, turn=turn: prepare(
-                    transforms.rotate(batch, turn, interpolation, axis)
-                ),
+            known[pose] = scores_of(
+                images, transforms.rotate, turn, interpolation, axis
             )
         accuracies[f"{axis or ''}{angle}"] = task.accuracy(labels, known[pose])
         aucs.append(task.auc(labels, known[pose]))
     flips = {
         direction: task.accuracy(
-            labels,
-            predict(
-                model,
-                images,
-                lambda batch, direction=direction: prepare(
-                    transforms.flip(batch, direction)
-                ),
-            ),
+            labels, scores_of(images, transforms.flip, direction)
         )
         for direction in transforms.FLIPS[rank]
     }
@@ -122,7 +130,7 @@ def evaluate(
     }
 
 
-def predict(model, images, transform=None):
+def predict(model, images, transform=_unchanged):
     """Returns probabilities `(n, classes)` for images as in `Dataset`.
 
     They are scaled and transformed batch by batch; all batches have one
@@ -133,7 +141,7 @@ def predict(model, images, transform=None):
     outputs = []
     for first in range(0, count, batch_size):
         batch = scale(images[first : first + batch_size])
-        batch = (transform or _unchanged)(batch)
+        batch = transform(batch)
         missing = batch_size - len(batch)
         batch = np.concatenate([batch, np.repeat(batch[:1], missing, axis=0)])
         outputs.append(
@@ -152,31 +160,6 @@ def official_scores(labels, scores, task):
     except ValueError:  # a class is absent
         auc = float("nan")
     return {"accuracy": float(getACC(labels, scores, task.kind)), "auc": auc}
-
-
-def _unchanged(images):
-    return images
-
-
-def _ignores_quarter_turns(model, images, axes, count=256):
-    images = images[:count]
-    if len(set(images.shape[1:-1])) > 1:
-        return False
-    upright = predict(model, images)
-    return all(
-        np.abs(
-            predict(
-                model,
-                images,
-                lambda batch, axis=axis: transforms.rotate(
-                    batch, 90, axis=axis
-                ),
-            )
-            - upright
-        ).max()
-        < INVARIANT
-        for axis in axes
-    )
 
 
 def main(argv=None):

@@ -21,9 +21,7 @@ finished and writes one table, `results.csv` and `results.md`.
 """
 
 import argparse
-import csv
 import dataclasses
-import importlib.util
 import os
 import pathlib
 import platform
@@ -36,27 +34,25 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import evaluate
 import keras
 import numpy as np
+import pandas as pd
 import plots
 import report
 import suite
 from config import LOGS
 from config import RunConfig
 from data import load_dataset
-from loop import Batches
-from loop import EpochEnd
 from loop import best_epoch
 from loop import remove_progress
+from loop import train
 from models import MODELS
 from models import build_model
 from models import twin_of
-from recipes import recipe_for
 from run_directory import CONFIG
 from run_directory import METRICS
 from run_directory import complete_directory
 from run_directory import finished_results
 from run_directory import read_metrics
 from run_directory import write_json
-from tqdm.keras import TqdmCallback
 
 import keras_sre
 
@@ -152,81 +148,14 @@ def _train_and_test(config, dataset, folder, progress, logs):
             dataset.task,
         )
     model.save(folder / "model.keras", include_optimizer=False)
-    _write_history(folder / "history.csv", epochs)
+    history = pd.DataFrame(epochs, index=range(1, len(epochs) + 1))
+    history.to_csv(folder / "history.csv", index_label="epoch")
     write_json(folder / CONFIG, _describe(config, dataset))
     return metrics
 
 
-def train(model, config, dataset, folder, progress, logs):
-    """Fits the model from where it was left; returns figures of all epochs."""
-    recipe = recipe_for(config.dataset, config.recipe)
-    batches = Batches(
-        *dataset.splits["train"], config.batch_size, config.seed, recipe.augment
-    )
-    model.compile(
-        keras.optimizers.SGD(
-            keras.optimizers.schedules.CosineDecay(
-                config.learning_rate,
-                config.epochs * len(batches),
-                recipe.final_learning_rate / config.learning_rate,
-            ),
-            momentum=recipe.momentum,
-            weight_decay=recipe.decoupled_weight_decay,
-        ),
-        dataset.task.loss,
-        metrics=["accuracy"],
-    )
-    epoch_end = EpochEnd(folder, batches, dataset.splits["val"], dataset.task)
-    done = epoch_end.resume(model)
-    callbacks = [epoch_end, *_loggers(logs, folder, config)]
-    if progress:
-        bar = f"{model.name}: training"
-        bar = TqdmCallback(verbose=0, desc=bar, dynamic_ncols=True)
-        callbacks.append(bar)
-    model.fit(
-        batches,
-        shuffle=False,  # they are, repeatably
-        initial_epoch=done,
-        epochs=config.epochs,
-        callbacks=callbacks,
-        verbose=0,
-    )
-    epoch_end.restore_best(model)
-    return epoch_end.epochs
-
-
-def _loggers(logs, folder, config):
-    for package in logs:
-        if importlib.util.find_spec(package) is None:
-            raise ValueError(
-                f"--log {package} needs a package: pip install {package}"
-            )
-    loggers = []
-    if "tensorboard" in logs:
-        loggers.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
-    if "wandb" in logs:
-        import wandb
-
-        run = wandb.init(config=dataclasses.asdict(config), reinit=True)
-        loggers.append(
-            keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: run.log(logs),
-                on_train_end=lambda logs: run.finish(),
-            )
-        )
-    return loggers
-
-
 def _median(values):
     return float(np.median(list(values)))
-
-
-def _write_history(path, epochs):
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, ["epoch", *epochs[0]])
-        writer.writeheader()
-        for i, figures in enumerate(epochs, start=1):
-            writer.writerow({"epoch": i, **figures})
 
 
 def _describe(config, dataset):

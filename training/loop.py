@@ -1,5 +1,7 @@
-"""Parts of the training loop: batches, and an epoch's end that survives."""
+"""The training loop: batches, and an epoch's end that survives."""
 
+import dataclasses
+import importlib.util
 import json
 import time
 
@@ -8,7 +10,9 @@ import numpy as np
 from augment import augment
 from data import scale
 from evaluate import predict
+from recipes import recipe_for
 from run_directory import write_json
+from tqdm.keras import TqdmCallback
 
 PROGRESS = "progress.json"
 
@@ -137,3 +141,63 @@ def remove_progress(folder):
     (folder / PROGRESS).unlink(missing_ok=True)
     for path in folder.glob("epoch-*.weights.h5"):
         path.unlink()
+
+
+def train(model, config, dataset, folder, progress, logs):
+    """Fits the model from where it was left; returns figures of all epochs."""
+    recipe = recipe_for(config.dataset, config.recipe)
+    batches = Batches(
+        *dataset.splits["train"], config.batch_size, config.seed, recipe.augment
+    )
+    model.compile(
+        keras.optimizers.SGD(
+            keras.optimizers.schedules.CosineDecay(
+                config.learning_rate,
+                config.epochs * len(batches),
+                recipe.final_learning_rate / config.learning_rate,
+            ),
+            momentum=recipe.momentum,
+            weight_decay=recipe.decoupled_weight_decay,
+        ),
+        dataset.task.loss,
+        metrics=["accuracy"],
+    )
+    epoch_end = EpochEnd(folder, batches, dataset.splits["val"], dataset.task)
+    done = epoch_end.resume(model)
+    callbacks = [epoch_end, *_loggers(logs, folder, config)]
+    if progress:
+        bar = f"{model.name}: training"
+        bar = TqdmCallback(verbose=0, desc=bar, dynamic_ncols=True)
+        callbacks.append(bar)
+    model.fit(
+        batches,
+        shuffle=False,  # they are, repeatably
+        initial_epoch=done,
+        epochs=config.epochs,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    epoch_end.restore_best(model)
+    return epoch_end.epochs
+
+
+def _loggers(logs, folder, config):
+    for package in logs:
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(
+                f"--log {package} needs a package: pip install {package}"
+            )
+    loggers = []
+    if "tensorboard" in logs:
+        loggers.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
+    if "wandb" in logs:
+        import wandb
+
+        run = wandb.init(config=dataclasses.asdict(config), reinit=True)
+        loggers.append(
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: run.log(logs),
+                on_train_end=lambda logs: run.finish(),
+            )
+        )
+    return loggers

@@ -4,6 +4,7 @@ import keras
 
 from keras_sre import applications
 from keras_sre.applications import blocks
+from keras_sre.applications import families
 from keras_sre.applications import resnet
 
 SRE_MODELS = {
@@ -69,9 +70,9 @@ def build_plain_resnet(
 ):
     """The plain twin: 3-tap `Conv2D/3D`, same depth, width, stem, map sizes."""
     rank, depth = PLAIN_MODELS[name]
-    block, num_blocks = resnet.DEPTHS[depth]
+    block, num_blocks = families.DEPTHS[depth]
     inputs = keras.Input(input_shape)
-    stem_parts = plain_parts(resnet.FAMILIES[rank].stem_size)
+    stem_parts = plain_parts(families.FAMILIES[rank].stem_size)
     x = resnet.apply_stem(inputs, width, stem, stem_parts)
     for stage, repeats in enumerate(num_blocks):
         x = blocks.apply_stack(

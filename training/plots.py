@@ -1,10 +1,9 @@
 """The figures of a run, as PNG."""
 
-import csv
-
 import keras
 import matplotlib
 import numpy as np
+import pandas as pd
 import transforms
 from data import scale
 from evaluate import predict
@@ -39,7 +38,7 @@ def plot_run(results, dataset, folder):
         plots / "accuracy_by_angle.png",
         f"{dataset.name}: trained upright, tested at every angle",
     )
-    histories = [_read_history(f / "history.csv") for f in folders]
+    histories = [pd.read_csv(f / "history.csv") for f in folders]
     plot_curves(results, histories, plots / "curves.png")
     images, labels = dataset.splits["test"]
     if not dataset.task.multi_label:
@@ -212,12 +211,6 @@ def plot_ring_kernels(model, path, rows=4, columns=8):
 
 def _axis(key):
     return key[0] if key[0] in transforms.PLANES else ""
-
-
-def _read_history(path):
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]}
 
 
 def _named(label, dataset):

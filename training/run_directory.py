@@ -125,7 +125,11 @@ def read_metrics(folder):
 
 
 def write_json(path, content):
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_text(path, text):
     """Writes a file that is complete at every moment."""
     partial = path.with_name(f".{path.name}")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.write_text(text)
     partial.replace(path)

@@ -7,6 +7,7 @@ import report
 from config import RunConfig
 from data import medmnist_names
 from run_directory import finished_results
+from run_directory import write_text
 
 SUITES = ("2d", "3d", "all")
 # Column of the table: where its figure is in `metrics.json`.
@@ -74,28 +75,22 @@ def run(configs, output, run_one, twin=True, logs=()):
 
 def summarise(results):
     """Returns a data frame: mean and deviation of each task and model."""
-    rows = []
-    for (dataset, model), runs in _grouped(results).items():
-        row = {
-            "data set": dataset,
-            "model": model,
-            "parameters": runs[0]["params"],
-            "seeds": len(runs),
+    frame = pd.DataFrame(
+        {
+            "data set": result["dataset"],
+            "model": result["model"],
+            "parameters": result["params"],
+            **{column: result[a][b] for column, (a, b) in FIGURES.items()},
         }
-        for column, keys in FIGURES.items():
-            values = pd.Series([run[keys[0]][keys[1]] for run in runs])
-            row[column] = values.mean()
-            row[f"{column} std"] = values.std(ddof=0)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _grouped(results):
-    groups = {}
-    for result in results:
-        key = result["dataset"], result["model"]
-        groups.setdefault(key, []).append(result)
-    return groups
+        for result in results
+    )
+    groups = frame.groupby(["data set", "model"], sort=False)
+    summary = groups[["parameters"]].first()
+    summary["seeds"] = groups.size()
+    for column in FIGURES:
+        summary[column] = groups[column].mean()
+        summary[f"{column} std"] = groups[column].std(ddof=0)
+    return summary.reset_index()
 
 
 def write_table(results, output):
@@ -105,6 +100,4 @@ def write_table(results, output):
         ("results.csv", frame.to_csv(index=False, float_format="%.4f")),
         ("results.md", report.to_markdown(frame)),
     ):
-        partial = output / f".{name}"
-        partial.write_text(text)
-        partial.replace(output / name)
+        write_text(output / name, text)
