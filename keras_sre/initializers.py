@@ -16,38 +16,48 @@ class DenseKernelVariance(keras.initializers.Initializer):
     variance: rings hold unequal numbers of taps and leave the corners out.
     Constant kernels stay what they are.
 
+    A filter of a higher angular order is the norm of several responses: there
+    it is the mean square of the output, summed over them, that is kept.
+
     Args:
         initializer: Keras initializer of the ordinary kernel.
-        filters: array of shape `(num_rings, *kernel_size)`, `ring_filters`.
+        bank: array of shape `(num_functions, num_rings, *kernel_size)`,
+            `harmonic_filters`.
+        filters: int, how many the ordinary kernel has; `None` takes as many as
+            are asked for.
+        first: int, the first of those to take.
 
     Example:
 
-    >>> from keras_sre.geometry import ring_filters
-    >>> init = DenseKernelVariance("he_normal", ring_filters((5, 5)))
+    >>> from keras_sre.harmonics import harmonic_filters
+    >>> init = DenseKernelVariance("he_normal", harmonic_filters((5, 5), 0))
     >>> tuple(init((3, 16, 32)).shape)
     (3, 16, 32)
     """
 
-    def __init__(self, initializer, filters):
+    def __init__(self, initializer, bank, filters=None, first=0):
         self.initializer = keras.initializers.get(initializer)
-        self.filters = np.asarray(filters)
+        self.bank = np.asarray(bank)
+        self.filters, self.first = filters, first
 
     def __call__(self, shape, dtype=None):
         num_rings, channels, num_filters = shape
-        kernel_size = self.filters.shape[1:]
+        kernel_size = self.bank.shape[2:]
         kernel = self.initializer(
-            (*kernel_size, channels, num_filters), dtype=dtype
+            (*kernel_size, channels, self.filters or num_filters), dtype=dtype
         )
+        kernel = kernel[..., self.first : self.first + num_filters]
         flat = ops.reshape(kernel, (-1, channels, num_filters))
         weights = ops.take(flat, self._representatives(), axis=0)
         mean = ops.mean(kernel)
-        gain = np.sqrt(np.prod(kernel_size) / np.sum(self.filters**2))
+        gain = np.sqrt(np.prod(kernel_size) / np.sum(self.bank**2))
         return mean + float(gain) * (weights - mean)
 
     def _representatives(self):
         """Returns one tap for each ring, no tap twice."""
         taken = []
-        for ring in self.filters.reshape(len(self.filters), -1):
+        energy = np.square(self.bank).sum(axis=0)  # (num_rings, *kernel_size)
+        for ring in energy.reshape(len(energy), -1):
             order = np.argsort(-ring, kind="stable")
             taken.append(next(int(tap) for tap in order if tap not in taken))
         return taken
@@ -57,5 +67,7 @@ class DenseKernelVariance(keras.initializers.Initializer):
             "initializer": keras.saving.serialize_keras_object(
                 self.initializer
             ),
-            "filters": self.filters.tolist(),
+            "bank": self.bank.tolist(),
+            "filters": self.filters,
+            "first": self.first,
         }

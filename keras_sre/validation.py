@@ -35,6 +35,30 @@ def positive_int(value, name):
     return int(value)
 
 
+def distinct_ints(value, name):
+    """Returns `value`, an int or any number of them, as a tuple.
+
+    Raises:
+        ValueError: if it is anything else, an entry is below 1 or comes twice.
+
+    Example:
+
+    >>> distinct_ints([1, 2], "harmonics")
+    (1, 2)
+    """
+    values = (value,) if isinstance(value, numbers.Integral) else value
+    try:
+        values = tuple(values)
+    except TypeError:
+        values = (None,)
+    if len(set(values)) < len(values) or not all(map(_is_positive_int, values)):
+        raise ValueError(
+            f"Received {name}={value!r}. Expected a tuple of distinct positive "
+            "ints such as (1, 2), or ()."
+        )
+    return tuple(map(int, values))
+
+
 def positive_floats(value, rank, name):
     """Returns `None`, or `value` as a tuple of `rank` positive floats.
 

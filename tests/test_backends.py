@@ -35,6 +35,19 @@ cases = {
     "2d-stride": (SREConv2D(4, 5, 2, "same", groups=2), (2, 8, 7, 4)),
     "2d-area": (SREConv2D(2, 4, ring_profile="area"), (2, 8, 7, 6)),
     "3d": (SREConv3D(4, 3, padding="same"), (2, 5, 6, 4, 3)),
+    "harmonics": (
+        SREConv2D(8, 5, padding="same", harmonics=(1, 2)), (2, 8, 7, 3)
+    ),
+    "harmonics-depthwise": (
+        SREConv2D(8, 5, 2, harmonics=(1, 2), implementation="depthwise"),
+        (2, 8, 7, 3),
+    ),
+    "harmonics-groups": (
+        SREConv2D(8, 3, groups=2, harmonics=(1,)), (2, 8, 7, 4)
+    ),
+    "harmonics-3d": (
+        SREConv3D(4, 3, padding="same", harmonics=(1, 2)), (2, 5, 6, 4, 3)
+    ),
     "pooling": (SymmetricPooling2D(), (2, 7, 8, 3)),
 }
 for name, (layer, shape) in cases.items():
@@ -53,7 +66,8 @@ for name, (layer, shape) in cases.items():
         *(x, *weights),
         upstream=upstream,
     )
-    for argument, gradient in zip(("x", "ring_kernel", "bias"), found):
+    arguments = ("x", *(w.name for w in layer.weights))
+    for argument, gradient in zip(arguments, found, strict=True):
         results[f"{name} gradient of {argument}"] = gradient
 rng = np.random.default_rng(0)
 model = SREResNet18(
@@ -104,6 +118,7 @@ def test_backends_agree(results, backend):
             pytest.skip(f"{needed} is not installed")
     assert results[backend].keys() == results["tensorflow"].keys()
     assert "2d-wide gradient of ring_kernel" in results[backend]
+    assert "harmonics-3d gradient of harmonic_kernel_2" in results[backend]
     for name, expected in results["tensorflow"].items():
         try:
             assert_close(results[backend][name], expected)
@@ -118,6 +133,7 @@ from keras_sre import SREConv2D, SREConv3D
 
 for layer, shape in (
     (SREConv2D(8, 9, padding="same"), (2, 32, 32, 8)),
+    (SREConv2D(8, 5, padding="same", harmonics=(1, 2)), (2, 32, 32, 8)),
     (SREConv3D(4, 5, padding="same"), (1, 16, 16, 16, 4)),
 ):
     layer.build(shape)

@@ -68,11 +68,13 @@ def test_rings_are_drawn_independently():
 
 
 def test_config_round_trip():
-    filters = np.ones((1, 3))
-    initializer = DenseKernelVariance("he_normal", filters)
+    bank = np.ones((1, 1, 3))
+    seeded = keras.initializers.HeNormal(seed=1)
+    initializer = DenseKernelVariance(seeded, bank, 8, 3)
     config = initializer.get_config()
-    assert config["filters"] == filters.tolist()
+    assert config["bank"] == bank.tolist()
     again = keras.initializers.deserialize(
         keras.initializers.serialize(initializer)
     )
-    assert again((1, 2, 4)).shape == (1, 2, 4)
+    weights = to_numpy(again((1, 2, 4)))
+    np.testing.assert_array_equal(weights, to_numpy(initializer((1, 2, 4))))

@@ -87,6 +87,25 @@ def test_invariant_with_every_profile(profile, rng):
     assert_equivariant(model.predict_on_batch, x, 2, invariant=True)
 
 
+@pytest.mark.parametrize("size", [28, 33])
+def test_invariant_with_harmonics(size, tmp_path, rng):
+    model = SREResNet18(
+        input_shape=(size, size, 1),
+        classes=3,
+        classifier_activation=None,
+        width=8,
+        kernel_sizes=(5, 5, 3, 3),
+        ring_profile="linear",
+        harmonics=(1, 2),
+    )
+    random_statistics(model, rng)
+    x = rng.normal(size=(1, size, size, 1)).astype("float32")
+    assert_equivariant(model.predict_on_batch, x, 2, invariant=True)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert_close(again.predict_on_batch(x), model.predict_on_batch(x))
+
+
 @pytest.mark.parametrize("size", [28, 29, 32])
 def test_the_plain_twin_is_not(size, rng):
     model = models.build_plain_resnet("resnet18", (size, size, 1), 3, 8)

@@ -65,6 +65,13 @@ def test_invariant_at_every_depth(build, profile, rng):
     assert_invariant(build, 8, "small", rng, ring_profile=profile)
 
 
+@pytest.mark.parametrize("size", [9, 12])
+def test_invariant_with_harmonics(size, rng):
+    kernel_sizes = (5, 3, 3, 3) if size == 9 else (3, 3, 3, 3)
+    options = {"harmonics": (1, 2), "width": 4, "kernel_sizes": kernel_sizes}
+    assert_invariant(SREResNet3D18, size, "small", rng, **options)
+
+
 def assert_invariant(build, size, stem, rng, **options):
     __tracebackhide__ = True
     model = build(

@@ -66,7 +66,7 @@ def test_equals_the_official_package(golden, name, rank, count):
             dilation_rate=per_axis(config["dilation"], rank),
             groups=config["groups"],
         )
-        kernel = expand_kernel(ops.convert_to_tensor(weight), geometry.filters)
+        kernel = expand_kernel(ops.convert_to_tensor(weight), geometry.rings)
         assert_close(
             kernel, np.moveaxis(arrays["dense_kernel"], (0, 1), (-1, -2))
         )
@@ -76,7 +76,7 @@ def test_equals_the_official_package(golden, name, rank, count):
         upstream = np.moveaxis(arrays["g"], 1, -1)
 
         def convolve(x, w, c=geometry, i=implementation):
-            return ring_conv(x, w, c, implementation=i)
+            return ring_conv(x, (w,), c, implementation=i)
 
         y = to_numpy(convolve(x, weight))
         if config["bias"]:
@@ -117,7 +117,7 @@ def official_padding(config, kernel_size, rank):
 
 
 @st.composite
-def problems(draw):
+def problems(draw, harmonic=False):
     rank = draw(st.integers(1, 3))
     per_axis = st.tuples(*[st.integers(1, 3)] * rank)
     size = draw(st.tuples(*[st.integers(1, 5)] * rank))
@@ -126,6 +126,10 @@ def problems(draw):
     groups = draw(st.integers(1, 2))
     paddings = ["valid", "same", "causal"][: 3 if rank == 1 else 2]
     profile = draw(st.sampled_from(["hard", "area", "linear"]))
+    orders = (0,)
+    if harmonic and min(size) > 2:
+        several = [] if rank == 1 else [(1, 2), (2, 0, 1)]
+        orders = draw(st.sampled_from([(0, 1), (1,), *several]))
     return (
         RingConvConfig(
             size,
@@ -135,6 +139,7 @@ def problems(draw):
             padding=draw(st.sampled_from(paddings)),
             dilation_rate=dilation_rate,
             groups=groups,
+            orders=orders,
         ),
         groups * draw(st.integers(1, 3)),  # channels
         groups * draw(st.sampled_from([1, 2, 6])),  # filters
@@ -145,11 +150,21 @@ def problems(draw):
 @example((RingConvConfig((1,), circular=False, ring_profile="area"), 1, 1), 0)
 @settings(max_examples=25, deadline=None)
 def test_every_implementation_equals_the_reference(problem, seed):
-    config, x, weights = sample(*problem, np.random.default_rng(seed))
-    expected = reference(config, x, weights)
+    config, x, *weights = sample(*problem, np.random.default_rng(seed))
+    expected = reference(config, x, *weights)
     for implementation in IMPLEMENTATIONS:
         y = ring_conv(x, weights, config, implementation=implementation)
         assert_close(y, expected)
+
+
+@given(problems(harmonic=True), st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_harmonics_equal_the_reference(problem, seed):
+    config, x, *weights = sample(*problem, np.random.default_rng(seed))
+    expected = reference(config, x, *weights)
+    for implementation in IMPLEMENTATIONS:
+        y = ring_conv(x, weights, config, implementation=implementation)
+        assert_close(y, expected, 3e-5)  # a root, where responses cancel
 
 
 @given(problems(), st.sampled_from(IMPLEMENTATIONS), st.integers(0, 2**32 - 1))
@@ -161,7 +176,7 @@ def test_gradients_are_adjoint_to_the_reference(problem, implementation, seed):
     y = reference(config, x, weights)
     upstream = rng.normal(size=y.shape).astype("float32")
     dx, dw = gradients(
-        lambda x, w: ring_conv(x, w, config, implementation=implementation),
+        lambda x, w: ring_conv(x, (w,), config, implementation=implementation),
         *(x, weights),
         upstream=upstream,
     )
@@ -177,30 +192,53 @@ def test_gradients_are_adjoint_to_the_reference(problem, implementation, seed):
 
 
 def sample(config, channels, num_filters, rng):
-    """Returns the config, a small input and ring weights for it."""
+    """Returns the config, a small input and weights of each order for it."""
     spatial = [
         span + int(rng.integers(1, 5)) if config.padding == "valid" else size
         for span, size in zip(
             config.spans, rng.integers(1, 8, len(config.spans)), strict=True
         )
     ]
-    shape = (len(config.filters), channels // config.groups, num_filters)
     return (
         config,
         rng.normal(size=(2, *spatial, channels)).astype("float32"),
-        rng.normal(size=shape).astype("float32"),
+        *sample_weights(config, channels, num_filters, rng),
     )
 
 
-def reference(config, x, weights):
+def sample_weights(config, channels, num_filters, rng):
+    shape = channels // config.groups, num_filters
+    return [
+        rng.normal(size=(bank.shape[1], *shape)).astype("float32")
+        for bank in config.banks
+    ]
+
+
+def reference(config, x, *weights):
     """The same operation in NumPy: zeros, the expanded kernel, a loop."""
+    outputs = []
+    for order, bank, weight in zip(
+        config.orders, config.banks, weights, strict=True
+    ):
+        parts = [
+            linear_reference(config, x, weight, filters) for filters in bank
+        ]
+        part = np.sqrt(np.square(parts).sum(axis=0)) if order else parts[0]
+        *shape, num_filters = part.shape
+        grouped = (*shape, config.groups, num_filters // config.groups)
+        outputs.append(part.reshape(grouped))
+    outputs = np.concatenate(outputs, axis=-1)  # orders within each group
+    return outputs.reshape(*outputs.shape[:-2], -1)
+
+
+def linear_reference(config, x, weights, filters):
     widths = keras_padding(
         *(x.shape[1:-1], config.kernel_size, config.strides),
         *(config.dilation_rate, config.padding),
     )
     return dense_conv(
         np.pad(x, [(0, 0), *widths, (0, 0)]),
-        np.tensordot(config.filters, weights, axes=(0, 0)),
+        np.tensordot(filters, weights, axes=(0, 0)),
         config.strides,
         config.dilation_rate,
         config.groups,
@@ -218,6 +256,30 @@ GRADIENT_CASES = {
     "dilation": ((3, 3), {"dilation_rate": (2, 2)}, 2, 2),
     "causal": ((4,), {"padding": "causal"}, 2, 3),
     "3d-area": ((3, 3, 3), {"padding": "same", "ring_profile": "area"}, 2, 2),
+    "harmonic": ((5, 5), {"padding": "same", "orders": (0, 1, 2)}, 3, 3),
+    "harmonic-many-filters": ((5, 5), {"orders": (1, 2)}, 1, 9),
+    "harmonic-many-channels": (
+        (5, 5),
+        {"padding": "same", "orders": (2, 0, 1)},
+        *(9, 1),
+    ),
+    "harmonic-stride-groups": (
+        (3, 3),
+        {"strides": (2, 1), "groups": 2, "orders": (0, 1)},
+        *(4, 4),
+    ),
+    "harmonic-dilation": (
+        (3, 3),
+        {"dilation_rate": (2, 2), "orders": (2,)},
+        2,
+        2,
+    ),
+    "harmonic-even": ((4,), {"orders": (0, 1)}, 2, 3),
+    "harmonic-3d": (
+        (3, 3, 3),
+        {"padding": "same", "ring_profile": "area", "orders": (0, 1, 2)},
+        *(2, 2),
+    ),
 }
 
 
@@ -229,47 +291,74 @@ def test_gradients_equal_numerical_ones(case, implementation, rng):
     options = {"strides": (1,) * rank, "dilation_rate": (1,) * rank, **options}
     config = RingConvConfig(size, **options)
     x = rng.normal(size=(2, *(7, 6, 5)[:rank], channels)).astype("float32")
-    shape = (len(config.filters), channels // config.groups, num_filters)
-    weights = rng.normal(size=shape).astype("float32")
+    weights = sample_weights(config, channels, num_filters, rng)
 
-    def convolve(x, weights):
+    def convolve(x, *weights):
         return ring_conv(x, weights, config, implementation=implementation)
 
-    y = reference(config, x, weights)
+    y = reference(config, x, *weights)
     upstream = rng.normal(size=y.shape).astype("float32")
-    found = gradients(convolve, x, weights, upstream=upstream)
-    arguments = [x.astype("float64"), weights.astype("float64")]
+    found = gradients(convolve, x, *weights, upstream=upstream)
+    arguments = [t.astype("float64") for t in (x, *weights)]
     for i, gradient in enumerate(found):
         for entry in rng.integers(0, arguments[i].size, 12):
             values = []
-            for step in (1e-3, -1e-3):
+            for step in (1e-4, -1e-4):
                 moved = [a.copy() for a in arguments]
                 moved[i].flat[entry] += step
                 values.append(np.sum(reference(config, *moved) * upstream))
-            numerical = (values[0] - values[1]) / 2e-3
+            numerical = (values[0] - values[1]) / 2e-4
             error = abs(gradient.flat[entry] - numerical)
             assert error <= 1e-4 * np.abs(gradient).max()
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_gradients_of_an_empty_map_are_finite(implementation, rng):
+    """The norm of nothing has no slope of its own."""
+    config = RingConvConfig(
+        (3, 3),
+        padding="same",
+        strides=(1, 1),
+        dilation_rate=(1, 1),
+        orders=(0, 1, 2),
+    )
+    x = np.zeros((2, 6, 6, 3), "float32")
+    weights = sample_weights(config, 3, 4, rng)
+    for gradient in gradients(
+        lambda x, *w: ring_conv(x, w, config, implementation=implementation),
+        *(x, *weights),
+        upstream=np.ones((2, 6, 6, 12), "float32"),
+    ):
+        assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize("batch", [5, 8, 13])
 @pytest.mark.parametrize("channels", [(4, 4), (2, 12), (8, 2)])
-def test_tiles_change_nothing(batch, channels, monkeypatch, rng):
+@pytest.mark.parametrize("orders", [(0,), (0, 1, 2)], ids=str)
+def test_tiles_change_nothing(batch, channels, orders, monkeypatch, rng):
     """Large maps are worked on a few images at a time, remainders too."""
     from keras_sre.ops import backend
     from keras_sre.ops import tiling
 
     config = RingConvConfig(
-        (5, 5), padding="same", strides=(1, 1), dilation_rate=(1, 1)
+        (5, 5),
+        padding="same",
+        strides=(1, 1),
+        dilation_rate=(1, 1),
+        orders=orders,
     )
     x = rng.normal(size=(batch, 8, 8, channels[0])).astype("float32")
-    weights = rng.normal(size=(3, *channels)).astype("float32")
-    upstream = rng.normal(size=(batch, 8, 8, channels[1])).astype("float32")
+    weights = sample_weights(config, *channels, rng)
+    shape = (batch, 8, 8, len(orders) * channels[1])
+    upstream = rng.normal(size=shape).astype("float32")
 
     def all_of_it():
         backend._program.cache_clear()
         y = to_numpy(ring_conv(x, weights, config))
         return y, *gradients(
-            lambda x, w: ring_conv(x, w, config), x, weights, upstream=upstream
+            lambda x, *w: ring_conv(x, w, config),
+            *(x, *weights),
+            upstream=upstream,
         )
 
     whole = all_of_it()
@@ -306,11 +395,18 @@ def test_expanded_kernel_is_symmetric_bit_for_bit(kernel_size, profile, rng):
             groups=2,
         ),
         RingConvConfig((3, 3, 3), strides=(1,) * 3, dilation_rate=(1,) * 3),
+        RingConvConfig(
+            (3, 3),
+            strides=(1, 1),
+            dilation_rate=(1, 1),
+            groups=2,
+            orders=(0, 1, 2),
+        ),
     ],
-    ids=["1d-causal", "2d-stride-groups", "3d"],
+    ids=["1d-causal", "2d-stride-groups", "3d", "harmonics"],
 )
 def test_channels_first_equals_the_reference(config, implementation, rng):
-    config, x, weights = sample(config, 4, 6, rng)
+    config, x, *weights = sample(config, 4, 6, rng)
     y = ring_conv(
         np.moveaxis(x, -1, 1),
         weights,
@@ -318,5 +414,5 @@ def test_channels_first_equals_the_reference(config, implementation, rng):
         data_format="channels_first",
         implementation=implementation,
     )
-    expected = np.moveaxis(reference(config, x, weights), -1, 1)
+    expected = np.moveaxis(reference(config, x, *weights), -1, 1)
     assert_close(y, expected)

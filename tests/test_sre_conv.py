@@ -294,11 +294,16 @@ ERRORS = [
     ({"spacing": (1.0,)}, "spacing=.*tuple of 2"),
     ({"spacing": (1.0, 0.0)}, "spacing="),
     ({"spacing": 2.0}, "spacing=2.0"),
-    ({"harmonics": 1}, "harmonics=1.*Expected \\(\\)"),
-    ({"harmonics": None}, "harmonics=None"),
+    ({"harmonics": None}, "harmonics=None.*distinct positive"),
+    ({"harmonics": (0,)}, "harmonics=\\(0,\\)"),
+    ({"harmonics": (1, 1)}, "harmonics=\\(1, 1\\).*distinct"),
+    ({"harmonics": (1.5,)}, "harmonics=\\(1.5,\\)"),
+    ({"harmonics": "a"}, "harmonics='a'"),
+    ({"harmonics": (4,)}, "order 4 .*Use orders out of 1, 2, 3"),
+    ({"harmonics": (1,), "kernel_size": 1}, "order 1 .*larger kernel"),
+    ({"harmonics": (1, 2, 3)}, "4 filters .*leaves none"),
     ({"harmonic_fraction": 5}, "harmonic_fraction=5"),
     ({"spacing": "12"}, "spacing='12'"),
-    ({"harmonics": (1,)}, "harmonics=.*Expected \\(\\)"),
 ]
 
 
@@ -329,6 +334,8 @@ def test_bad_inputs_get_one_clear_error(shape, message):
     [
         (SREConv1D, {"kernel_size": (3, 3)}, "tuple of one"),
         (SREConv1D, {"kernel_size": 4, "padding": "same"}, "half a cell"),
+        (SREConv1D, {"kernel_size": 5, "harmonics": (2,)}, "out of 1\\."),
+        (SREConv3D, {"kernel_size": 3, "harmonics": (3,)}, "out of 1, 2"),
         (SREConv3D, {"kernel_size": (3, 3)}, "tuple of 3"),
         (SREConv3D, {"kernel_size": 3, "padding": "causal"}, "'causal'"),
         (SREConv3D, {"kernel_size": 3, "num_rings": 3}, "Use 1 or 2"),

@@ -51,7 +51,8 @@ _DOC = """{name} in {rank}D, as a functional `keras.Model`.
         num_rings: `None` (the paper's default for each kernel), or a tuple of
             {num_stages} ints, one per stage.
         ring_profile: as in `keras_sre.SREConv{rank}D`.
-        harmonics: as in `keras_sre.SREConv{rank}D`.
+        harmonics: as in `keras_sre.SREConv{rank}D`, in every convolution of
+            more than one tap.
         harmonic_fraction: as in `keras_sre.SREConv{rank}D`.
         width: int, filters of the first stage; each further stage has twice
             as many.
@@ -167,17 +168,19 @@ def _variant(rank, depth):
 def ring_parts(kernel_size, num_rings, options):
     """Returns the `blocks.Parts` of an equivariant network."""
 
-    def convolve(x, filters, strides, name, size=kernel_size, rings=num_rings):
+    def convolve(x, filters, strides, name):
         return family_of(x).convolution(
             filters,
-            size,
-            num_rings=rings,
+            kernel_size,
+            num_rings=num_rings,
             **blocks.convolution_options(strides, name),
             **options,
         )(x)
 
     def pointwise(x, filters, strides, name):
-        return convolve(x, filters, strides, name, size=1, rings=None)
+        return family_of(x).convolution(
+            filters, 1, **blocks.convolution_options(strides, name)
+        )(x)
 
     def downsample(x, strides, name):
         if strides > 1:

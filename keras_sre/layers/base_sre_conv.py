@@ -5,11 +5,10 @@ from keras import ops
 
 from keras_sre import validation
 from keras_sre.geometry import RING_PROFILES
-from keras_sre.geometry import ring_filters
 from keras_sre.initializers import DenseKernelVariance
 from keras_sre.ops.ring_conv import IMPLEMENTATIONS
 from keras_sre.ops.ring_conv import RingConvConfig
-from keras_sre.ops.ring_conv import expand_kernel
+from keras_sre.ops.ring_conv import expand_kernels
 from keras_sre.ops.ring_conv import ring_conv
 
 
@@ -76,30 +75,18 @@ class BaseSREConv(keras.layers.Layer):
             ring_profile, RING_PROFILES, "ring_profile"
         )
         self.spacing = check.positive_floats(spacing, rank, "spacing")
-        if harmonics not in ((), []):
-            raise ValueError(
-                f"Received harmonics={harmonics!r}. Expected (): harmonic "
-                "filters are not part of this release."
-            )
-        self.harmonics = ()
+        self.harmonics = check.distinct_ints(harmonics, "harmonics")
         self.harmonic_fraction = check.fraction(
             harmonic_fraction, "harmonic_fraction"
         )
         self.implementation = check.one_of(
             implementation, IMPLEMENTATIONS, "implementation"
         )
-        self._ring_filters = ring_filters(
-            self.kernel_size,
-            num_rings,
-            self.circular,
-            self.ring_profile,
-            self.spacing,
-        )
-        self.num_rings = len(self._ring_filters)
         self._check_combinations()
+        self._num_filters = self._filters_by_order()
         self._config = RingConvConfig(
             kernel_size=self.kernel_size,
-            num_rings=self.num_rings,
+            num_rings=num_rings,
             circular=self.circular,
             ring_profile=self.ring_profile,
             spacing=self.spacing,
@@ -107,7 +94,10 @@ class BaseSREConv(keras.layers.Layer):
             padding=self.padding,
             dilation_rate=self.dilation_rate,
             groups=self.groups,
+            orders=tuple(self._num_filters),
         )
+        self.num_rings = len(self._config.rings)
+        self._banks = self._config.banks  # raises if no ring carries an order
         self.input_spec = keras.layers.InputSpec(ndim=rank + 2)
 
     def _check_combinations(self):
@@ -128,6 +118,24 @@ class BaseSREConv(keras.layers.Layer):
                 "could not be equivariant. Use odd sizes, or padding='valid'."
             )
 
+    def _filters_by_order(self):
+        """Returns a dict from angular order to the number of its filters."""
+        per_group = self.filters // self.groups
+        harmonic = round(per_group * self.harmonic_fraction)
+        if not self.harmonics or not self.harmonic_fraction:
+            return {0: self.filters}
+        each = harmonic // len(self.harmonics)
+        if not each:
+            raise ValueError(
+                f"Received harmonics={self.harmonics} and harmonic_fraction="
+                f"{self.harmonic_fraction} for {per_group} filters (per group)"
+                ", which leaves none for some order. Use more filters, fewer "
+                "orders or a larger fraction."
+            )
+        rest = per_group - each * len(self.harmonics)
+        counts = {0: rest, **dict.fromkeys(self.harmonics, each)}
+        return {m: n * self.groups for m, n in counts.items() if n}
+
     def build(self, input_shape):
         channels = self._channels(input_shape)
         self.compute_output_shape(input_shape)  # is there any output?
@@ -135,15 +143,22 @@ class BaseSREConv(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(
             ndim=self.rank + 2, axes={channels_axis: channels}
         )
-        self.ring_kernel = self.add_weight(
-            name="ring_kernel",
-            shape=(self.num_rings, channels // self.groups, self.filters),
-            initializer=DenseKernelVariance(
-                self.kernel_initializer, self._ring_filters
-            ),
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        kernels, first = {}, 0
+        for (order, count), bank in zip(
+            self._num_filters.items(), self._banks, strict=True
+        ):
+            kernels[order] = self.add_weight(
+                name=f"harmonic_kernel_{order}" if order else "ring_kernel",
+                shape=(bank.shape[1], channels // self.groups, count),
+                initializer=DenseKernelVariance(
+                    self.kernel_initializer, bank, self.filters, first
+                ),
+                regularizer=self.kernel_regularizer,
+                constraint=self.kernel_constraint,
+            )
+            first += count
+        self.ring_kernel = kernels.pop(0, None)
+        self.harmonic_kernels = kernels
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
@@ -158,21 +173,27 @@ class BaseSREConv(keras.layers.Layer):
     def kernel(self):
         """The ordinary kernel that the ring weights stand for.
 
-        Shape `kernel_size + (channels // groups, filters)`, as in Keras.
+        Shape `kernel_size + (channels // groups, filters)`, as in Keras. With
+        harmonics it is that of all linear responses: for each group the
+        filters of each order, and of an order those of each of its functions.
         """
         if not self.built:
             raise AttributeError(
                 f"Layer {self.name!r} has no kernel yet. Build it first, for "
                 "example by calling it on data."
             )
-        return expand_kernel(
-            ops.convert_to_tensor(self.ring_kernel), self._ring_filters
-        )
+        kernels = map(ops.convert_to_tensor, self._ring_kernels())
+        return expand_kernels(list(kernels), self._config)
+
+    def _ring_kernels(self):
+        """Returns the weights of each order."""
+        kernels = [self.ring_kernel, *self.harmonic_kernels.values()]
+        return [kernel for kernel in kernels if kernel is not None]
 
     def call(self, inputs):
         outputs = ring_conv(
             inputs,
-            self.ring_kernel,
+            self._ring_kernels(),
             self._config,
             data_format=self.data_format,
             implementation=self.implementation,

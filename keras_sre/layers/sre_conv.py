@@ -63,8 +63,18 @@ class SREConv2D(BaseSREConv):
         spacing: `None`, or a tuple of 2 floats: the physical size of a pixel
             along each axis, so that rings are round in the patient rather
             than in the array.
-        harmonics: reserved; only `()` is accepted.
-        harmonic_fraction: reserved.
+        harmonics: tuple of distinct ints of at least 1, the angular orders of
+            filters that see direction; `()`, the paper, has none. Rings alone
+            cannot tell an edge from a spot. A filter of order `m` is the norm
+            `sqrt(a**2 + b**2)` of two responses with the same weights, one to
+            rings times `cos(m * angle)` and one to rings times
+            `sin(m * angle)`: 1 learns a size of gradients, 2 of lines and
+            curvature. It is exactly as equivariant as a ring filter, and not
+            linear. Rings whose taps cannot tell an order from lower ones have
+            no weight for it (a 3x3 kernel carries 1 to 3).
+        harmonic_fraction: float in 0..1, the share of the filters (of each
+            group) that `harmonics` divide evenly among themselves. What is
+            left over is ordinary.
         implementation: `"auto"` (the fastest where the layer runs),
             `"slices"`, `"depthwise"` or `"dense"`. All give the same numbers
             up to rounding.
@@ -72,9 +82,15 @@ class SREConv2D(BaseSREConv):
 
     Attributes:
         ring_kernel: the trainable ring weights, of shape
-            `(num_rings, channels // groups, filters)`.
+            `(num_rings, channels // groups, filters)`. With harmonics, those
+            of the ordinary filters, which come first in the output (of each
+            group); `None` if there are none.
+        harmonic_kernels: dict from order to its weights, of shape
+            `(rings that carry it, channels // groups, filters of the order)`.
         kernel: the ordinary kernel that they stand for, of shape
-            `kernel_size + (channels // groups, filters)`.
+            `kernel_size + (channels // groups, filters)`. With harmonics, that
+            of all responses: for each group the filters of each order and,
+            within an order, those of each angular function.
 
     Input shape:
         `(batch_size, height, width, channels)` if `data_format` is
@@ -85,7 +101,8 @@ class SREConv2D(BaseSREConv):
 
     Raises:
         ValueError: if an argument is outside the range above, `num_rings` is
-            so large that a ring would hold no tap, an even kernel is combined
+            so large that a ring would hold no tap, no ring carries one of
+            `harmonics` or there is no filter for it, an even kernel is combined
             with `"same"`, strides with dilation, or the input has the wrong
             number of axes, a number of channels that `groups` does not
             divide, or less extent than a `"valid"` kernel.
@@ -99,7 +116,17 @@ class SREConv2D(BaseSREConv):
     >>> tuple(layer.ring_kernel.shape), tuple(layer.kernel.shape)
     ((3, 3, 8), (5, 5, 3, 8))
 
+    Half of the filters see direction:
+
+    >>> layer = SREConv2D(8, 5, padding="same", harmonics=(1, 2))
+    >>> tuple(layer(x).shape), tuple(layer.ring_kernel.shape)
+    ((4, 28, 28, 8), (3, 3, 4))
+    >>> {m: tuple(w.shape) for m, w in layer.harmonic_kernels.items()}
+    {1: (2, 3, 2), 2: (2, 3, 2)}
+
     References:
+        - [Worrall et al., 2017](https://arxiv.org/abs/1612.04642): the norm of
+          responses to circular harmonics.
         - [Du et al., 2025](https://arxiv.org/abs/2501.09753), section 2: the
           kernel. The factorised computation and its gradient are described in
           `keras_sre/ops/ring_conv.py`.

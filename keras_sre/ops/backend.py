@@ -43,6 +43,12 @@ def as_tensor(x):
     return x
 
 
+def at_least_float32(x):
+    """Returns half precision as float32 and all else as it is."""
+    half = keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16")
+    return keras.ops.cast(x, "float32") if half else x
+
+
 @functools.lru_cache(maxsize=1024)
 def _program(function, config, signature):
     run = functools.partial(function, config)
@@ -58,13 +64,14 @@ def _program(function, config, signature):
     return run
 
 
-def map_tensors(function, tensors):
+def map_tensors(function, tensors, num_outputs):
     """As `keras.ops.map` over a tuple, but traces `function` only once.
 
     Args:
-        function: takes a tuple of tensors and returns a tuple of as many
-            tensors of the same dtypes, in any shapes.
+        function: takes a tuple of tensors and returns a tuple of
+            `num_outputs` tensors in any shapes, of the dtype of the first.
         tensors: tuple of tensors with equal first axes.
+        num_outputs: int.
 
     Returns:
         Tuple of the outputs of `function`, stacked along a new first axis.
@@ -82,7 +89,7 @@ def map_tensors(function, tensors):
         stacked = tf.map_fn(
             traced,
             tf.range(tf.shape(tensors[0])[0]),
-            fn_output_signature=tuple(t.dtype for t in tensors),
+            fn_output_signature=(tensors[0].dtype,) * num_outputs,
         )
         return tuple(
             tf.ensure_shape(output, [None, *shape])

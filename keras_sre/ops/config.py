@@ -4,7 +4,7 @@ import dataclasses
 
 from keras import ops
 
-from keras_sre.geometry import ring_filters
+from keras_sre.harmonics import harmonic_filters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,8 +12,9 @@ class RingConvConfig:
     """Everything that defines a ring convolution but its tensors.
 
     `kernel_size`, `strides` and `dilation_rate` are tuples of one int per
-    spatial axis, `spacing` one of floats or `None`; the rest is as in
-    `keras_sre.SREConv2D`.
+    spatial axis, `spacing` one of floats or `None`; `orders` are the angular
+    orders of its filters, one ring kernel for each, where 0 is an ordinary
+    ring kernel; the rest is as in `keras_sre.SREConv2D`.
     """
 
     kernel_size: tuple
@@ -25,12 +26,25 @@ class RingConvConfig:
     padding: str = "valid"
     dilation_rate: tuple = (1,)
     groups: int = 1
+    orders: tuple = (0,)
 
     @property
-    def filters(self):
+    def rings(self):
         """The fixed ring filters, shape `(num_rings, *kernel_size)`."""
-        return ring_filters(
+        return self._bank(0)[0]
+
+    @property
+    def banks(self):
+        """The fixed filters of each order.
+
+        Arrays of shape `(num_functions, num_rings, *kernel_size)`.
+        """
+        return tuple(map(self._bank, self.orders))
+
+    def _bank(self, order):
+        return harmonic_filters(
             self.kernel_size,
+            order,
             self.num_rings,
             self.circular,
             self.ring_profile,

@@ -8,10 +8,15 @@ import dataclasses
 import functools
 import operator
 
-import keras
 from keras import ops
 
+from keras_sre.ops.backend import at_least_float32
 from keras_sre.ops.backend import compiled
+from keras_sre.ops.responses import join
+from keras_sre.ops.responses import split
+from keras_sre.ops.responses import split_responses
+from keras_sre.ops.responses import to_gradients
+from keras_sre.ops.responses import to_outputs
 from keras_sre.ops.ring_sum import depthwise_ring_sums
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.ring_sum import sum_of_ring_sums
@@ -19,83 +24,112 @@ from keras_sre.ops.tiling import exceeds_cache
 from keras_sre.ops.tiling import map_tiles
 
 
-def depthwise_ring_conv(x, ring_kernel, config):
+def depthwise_ring_conv(x, ring_kernels, config):
     """Ring convolution by the backend's depthwise convolution."""
     x = pad(x, config.paddings(ops.shape(x)[1:-1]))
-    sums = depthwise_ring_sums(
-        x, config.filters, config.strides, config.dilation_rate
-    )  # (..., rings * channels)
     groups = config.groups
-    if groups == 1:
-        return ops.matmul(sums, _weights(ring_kernel, 1, "bcf")[0])
-    sums = ops.concatenate(
+
+    def respond(filters, weights):
+        sums = depthwise_ring_sums(
+            x, filters, config.strides, config.dilation_rate
+        )  # (..., rings * channels)
+        if groups == 1:
+            return ops.matmul(sums, weights[0])[..., None, :]
+        rings = ops.split(sums, len(filters), axis=-1)
+        sums = join(_split_groups(ring, groups) for ring in rings)
+        return _product(sums, weights)  # sums: (..., groups, rings * channels)
+
+    responses = [
         [
-            _split_groups(ring, groups)
-            for ring in ops.split(sums, ring_kernel.shape[0], axis=-1)
-        ],
-        axis=-1,
-    )  # (..., groups, rings * channels)
-    return _merge_groups(_product(sums, _weights(ring_kernel, groups, "bcf")))
+            respond(filters, _weights(ring_kernel, groups, "bcf"))
+            for filters in bank
+        ]
+        for bank, ring_kernel in zip(config.banks, ring_kernels, strict=True)
+    ]
+    return _merge_groups(to_outputs(responses, config.orders))
 
 
-def slices_ring_conv(x, ring_kernel, config):
+def slices_ring_conv(x, ring_kernels, config):
     """Ring convolution of slices and adds, with its self-adjoint gradient.
 
     Both directions are compiled by XLA.
     """
 
     @ops.custom_gradient
-    def convolve(x, ring_kernel):
+    def convolve(x, *ring_kernels):
+        # The gradient is ours: nothing in here is to be recorded for another.
+        inputs = [ops.stop_gradient(t) for t in (x, *ring_kernels)]
+        outputs, *saved = compiled(_forward, config, *inputs)
+
         def gradient(*args, upstream=None):
             upstream = args[-1] if upstream is None else upstream
-            return compiled(_backward, config, x, ring_kernel, upstream)
-
-        # The gradient is ours: nothing in here is to be recorded for another.
-        inputs = ops.stop_gradient(x), ops.stop_gradient(ring_kernel)
-        return compiled(_forward, config, *inputs), gradient
-
-    return convolve(x, ring_kernel)
-
-
-def _forward(config, x, ring_kernel):
-    num_rings, _, num_filters = ring_kernel.shape
-    groups, channels = config.groups, x.shape[-1]
-    paddings = config.paddings(ops.shape(x)[1:-1])
-    product_first = channels > num_filters and max(config.strides) == 1
-    apart = exceeds_cache(x, num_rings * channels)
-
-    def rings_first_tile(x):
-        x = pad(_split_groups(x, groups), paddings)
-        if not apart:
-            sums = _ring_sums(ring_sums, x, config)
-            weights = _weights(ring_kernel, groups, "bcf")
-            return (_merge_groups(_product(sums, weights)),)
-        # One product for each ring: side by side they would be copied.
-        products = [
-            _product(
-                _ring_sums(ring_sums, x, config, slice(ring, ring + 1)),
-                _weights(ring_kernel[ring : ring + 1], groups, "bcf"),
+            return compiled(
+                _backward, config, x, upstream, *ring_kernels, *saved
             )
-            for ring in range(num_rings)
+
+        return outputs, gradient
+
+    return convolve(x, *ring_kernels)
+
+
+def _forward(config, x, *ring_kernels):
+    """Returns the outputs and, if there are any, the harmonic responses."""
+    banks, groups, channels = config.banks, config.groups, x.shape[-1]
+    paddings = config.paddings(ops.shape(x)[1:-1])
+    input_width, output_width = _widths(config, channels, ring_kernels)
+    product_first = input_width > output_width and max(config.strides) == 1
+    apart = exceeds_cache(x, input_width)
+
+    def rings_first(x):
+        x = pad(x, paddings)
+        for bank, ring_kernel in zip(banks, ring_kernels, strict=True):
+            # One product for each ring where, side by side, they would be
+            # copied.
+            num_rings = ring_kernel.shape[0]
+            step = 1 if apart else num_rings
+            some = [slice(i, i + step) for i in range(0, num_rings, step)]
+            yield [
+                _add(
+                    _product(
+                        _ring_sums(ring_sums, x, filters[rings], config),
+                        _weights(ring_kernel[rings], groups, "bcf"),
+                    )
+                    for rings in some
+                )
+                for filters in bank
+            ]
+
+    def products_first(x):
+        weights = [_weights(k, groups, "cbf") for k in ring_kernels]
+        maps = pad(_product(x, join(weights)), paddings)
+        maps = split(maps, [w.shape[-1] for w in weights])
+        for bank, x in zip(banks, maps, strict=True):
+            yield [
+                _ring_sums(sum_of_ring_sums, x, filters, config)
+                for filters in bank
+            ]
+
+    def tile(x):
+        respond = products_first if product_first else rings_first
+        responses = list(respond(_split_groups(x, groups)))
+        outputs = [to_outputs(responses, config.orders)]
+        harmonic = [
+            part
+            for order, parts in zip(config.orders, responses, strict=True)
+            for part in (parts if order else ())
         ]
-        return (_merge_groups(functools.reduce(operator.add, products)),)
+        if harmonic:
+            outputs.append(join(harmonic))
+        return tuple(map(_merge_groups, outputs))
 
-    def product_first_tile(x):
-        x = _split_groups(x, groups)
-        maps = pad(_product(x, _weights(ring_kernel, groups, "cbf")), paddings)
-        return (_merge_groups(_ring_sums(sum_of_ring_sums, maps, config)),)
-
-    (outputs,) = map_tiles(
-        product_first_tile if product_first else rings_first_tile,
-        x,
-        width=num_rings * min(channels, num_filters),
-    )
-    return outputs
+    width = output_width if product_first else input_width
+    num_outputs = 2 if any(config.orders) else 1
+    return map_tiles(tile, x, width=width, num_outputs=num_outputs)
 
 
-def _backward(config, x, ring_kernel, upstream):
-    num_rings, group_channels, num_filters = ring_kernel.shape
-    groups, channels = config.groups, x.shape[-1]
+def _backward(config, x, upstream, *tensors):
+    banks, orders, groups = config.banks, config.orders, config.groups
+    ring_kernels, saved = tensors[: len(banks)], tensors[len(banks) :]
     paddings = config.paddings(ops.shape(x)[1:-1])
     # What makes ring sums of the upstream gradient as large as the input.
     adjoint = [
@@ -110,40 +144,84 @@ def _backward(config, x, ring_kernel, upstream):
         )
     ]
     stride_1 = dataclasses.replace(config, strides=(1,) * len(config.strides))
-    sum_input = 4 * channels <= num_filters or max(config.strides) > 1
+    input_width, output_width = _widths(config, x.shape[-1], ring_kernels)
+    sum_input = 4 * input_width <= output_width or max(config.strides) > 1
 
-    def sum_input_tile(x, dy):
-        x, dy = _split_groups(x, groups), _split_groups(dy, groups)
-        maps = _product(dy, _weights(ring_kernel, groups, "fbc"))
-        maps = pad(_spread(maps, config.strides), adjoint)
-        dx = _ring_sums(sum_of_ring_sums, maps, stride_1)
-        sums = _ring_sums(ring_sums, pad(x, paddings), config)
-        # (groups, rings * channels, filters)
-        return _merge_groups(dx), _outer(sums, dy)
+    def sum_input_tile(x, gradients):
+        x, dx, d_weights = pad(x, paddings), [], []
+        for order, bank, ring_kernel, parts in zip(
+            orders, banks, ring_kernels, gradients, strict=True
+        ):
+            weights = _weights(ring_kernel, groups, "fbc")
+            d_weight = []
+            for filters, dy in zip(bank, parts, strict=True):
+                maps = _spread(_product(dy, weights), config.strides)
+                maps = pad(maps, adjoint)
+                # The adjoint of a filter is the filter turned by 180 degrees.
+                flipped = (-1) ** order * filters
+                dx.append(_ring_sums(sum_of_ring_sums, maps, flipped, stride_1))
+                sums = _ring_sums(ring_sums, x, filters, config)
+                d_weight.append(_outer(sums, dy))
+            d_weights.append(_add(d_weight))
+        return _add(dx), d_weights  # (groups, rings * channels, filters)
 
-    def sum_upstream_tile(x, dy):
-        x, dy = _split_groups(x, groups), _split_groups(dy, groups)
-        sums = _ring_sums(ring_sums, pad(dy, adjoint), config)
-        dx = _product(sums, _weights(ring_kernel, groups, "bfc"))
-        # (groups, channels, rings * filters)
-        return _merge_groups(dx), _outer(x, sums)
+    def sum_upstream_tile(x, gradients):
+        sums = [
+            _add(
+                _ring_sums(
+                    ring_sums, pad(dy, adjoint), (-1) ** order * filters, config
+                )
+                for filters, dy in zip(bank, parts, strict=True)
+            )
+            for order, bank, parts in zip(orders, banks, gradients, strict=True)
+        ]
+        weights = [_weights(k, groups, "bfc") for k in ring_kernels]
+        joined = join(sums)
+        dx = _product(joined, ops.concatenate(weights, axis=1))
+        d_weights = _outer(x, joined)  # (groups, channels, rings * filters)
+        return dx, split(d_weights, [s.shape[-1] for s in sums])
 
-    dx, d_weights = map_tiles(
-        sum_input_tile if sum_input else sum_upstream_tile,
+    def tile(x, upstream, *saved):
+        x, dy = _split_groups(x, groups), _split_groups(upstream, groups)
+        sizes = [k.shape[-1] // groups for k in ring_kernels]
+        if saved:
+            counts = [
+                len(bank) if order else 0
+                for order, bank in zip(orders, banks, strict=True)
+            ]
+            harmonic = _split_groups(saved[0], groups)
+            responses = split_responses(harmonic, sizes, counts)
+            gradients = to_gradients(dy, responses, sizes)
+        else:
+            gradients = [[dy]]
+        run = sum_input_tile if sum_input else sum_upstream_tile
+        dx, d_weights = run(x, gradients)
+        return _merge_groups(dx), *d_weights
+
+    dx, *d_weights = map_tiles(
+        tile,
         x,
         upstream,
-        width=num_rings * (channels if sum_input else num_filters),
-        summed=(1,),
+        *saved,
+        width=input_width if sum_input else output_width,
+        num_outputs=1 + len(banks),
+        summed=range(1, 1 + len(banks)),
     )
-    if sum_input:
-        shape, order = (num_rings, group_channels, -1), (1, 2, 0, 3)
-    else:
-        shape, order = (group_channels, num_rings, -1), (2, 1, 0, 3)
-    d_weights = ops.reshape(d_weights, (groups, *shape))
-    d_ring_kernel = ops.reshape(
-        ops.transpose(d_weights, order), ring_kernel.shape
+    order = "bcf" if sum_input else "cbf"
+    return dx, *(
+        _to_ring_kernel(d_weight, ring_kernel.shape, order)
+        for d_weight, ring_kernel in zip(d_weights, ring_kernels, strict=True)
     )
-    return dx, d_ring_kernel
+
+
+def _widths(config, channels, ring_kernels):
+    """Returns the channels of all ring sums of the input and of the output."""
+    counts = [len(bank) * bank.shape[1] for bank in config.banks]
+    output_width = sum(
+        count * ring_kernel.shape[-1]
+        for count, ring_kernel in zip(counts, ring_kernels, strict=True)
+    )
+    return channels * sum(counts), output_width
 
 
 def _weights(ring_kernel, groups, order):
@@ -155,12 +233,25 @@ def _weights(ring_kernel, groups, order):
     """
     num_rings, channels, _ = ring_kernel.shape
     axes = {"b": 0, "c": 1, "f": 3}
-    split = ops.reshape(ring_kernel, (num_rings, channels, groups, -1))
-    split = ops.transpose(split, (2, *(axes[axis] for axis in order)))
-    first, second, third = split.shape[1:]
+    axis_by_axis = ops.reshape(ring_kernel, (num_rings, channels, groups, -1))
+    axis_by_axis = ops.transpose(
+        axis_by_axis, (2, *(axes[axis] for axis in order))
+    )
+    first, second, third = axis_by_axis.shape[1:]
     if order[0] == "b":
-        return ops.reshape(split, (groups, first * second, third))
-    return ops.reshape(split, (groups, first, second * third))
+        return ops.reshape(axis_by_axis, (groups, first * second, third))
+    return ops.reshape(axis_by_axis, (groups, first, second * third))
+
+
+def _to_ring_kernel(weights, shape, order):
+    """Undoes `_weights` of order `"bcf"` or `"cbf"`."""
+    num_rings, channels, _ = shape
+    first, axes = num_rings, (1, 2, 0, 3)
+    if order == "cbf":
+        first, axes = channels, (2, 1, 0, 3)
+    second = num_rings * channels // first
+    axis_by_axis = ops.reshape(weights, (weights.shape[0], first, second, -1))
+    return ops.reshape(ops.transpose(axis_by_axis, axes), shape)
 
 
 def _product(x, weights):
@@ -181,14 +272,17 @@ def _outer(x, y):
     return ops.einsum("ngi,ngo->gio", x, y)
 
 
-def _ring_sums(function, x, config, rings=slice(None)):
+def _ring_sums(function, x, filters, config):
     """Runs `ring_sums` or `sum_of_ring_sums`, adding in at least float32."""
-    dtype = keras.backend.standardize_dtype(x.dtype)
-    if dtype in ("float16", "bfloat16"):
-        x = ops.cast(x, "float32")
-    filters = config.filters[rings]
-    sums = function(x, filters, config.strides, config.dilation_rate)
+    dtype = x.dtype
+    sums = function(
+        at_least_float32(x), filters, config.strides, config.dilation_rate
+    )
     return ops.cast(sums, dtype)
+
+
+def _add(tensors):
+    return functools.reduce(operator.add, tensors)
 
 
 def pad(x, paddings, first_axis=1):

@@ -13,6 +13,10 @@ taps. At stride 1 a ring filter is its own adjoint, so with the ring sums
 and training keeps only `x`: no activation is `num_rings` times wider. With a
 stride, zeros are put between the cells of the upstream gradient first.
 
+Filters of a higher angular order (`keras_sre.harmonics`) go the same way, with
+one ring sum for each function of the order and the same weights for all, and
+their outputs are the norms of what comes out (`responses.py`).
+
 | implementation | what runs |
 |---|---|
 | `"slices"` | shifted slices and adds and one product (XLA if available) |
@@ -41,11 +45,14 @@ from keras_sre.ops.config import RingConvConfig
 from keras_sre.ops.factorised import depthwise_ring_conv
 from keras_sre.ops.factorised import pad
 from keras_sre.ops.factorised import slices_ring_conv
+from keras_sre.ops.responses import split_responses
+from keras_sre.ops.responses import to_outputs
 
 __all__ = [
     "IMPLEMENTATIONS",
     "RingConvConfig",
     "expand_kernel",
+    "expand_kernels",
     "fastest_implementation",
     "ring_conv",
 ]
@@ -83,20 +90,47 @@ def expand_kernel(ring_kernel, filters):
     return ops.reshape(kernel, (*kernel_size, *ring_kernel.shape[1:]))
 
 
+def expand_kernels(ring_kernels, config):
+    """Returns the ordinary kernel of all linear responses of a layer.
+
+    Its last axis holds, for each group, the filters of each order in turn and,
+    within an order, those of each angular function: `keras_sre.harmonics`.
+    Without harmonics that is `expand_kernel`.
+
+    Args:
+        ring_kernels: tuple of tensors as in `ring_conv`.
+        config: `RingConvConfig`.
+
+    Returns:
+        Tensor of shape `(*kernel_size, channels // groups, num_responses)`.
+    """
+    kernels = [
+        expand_kernel(ring_kernel, filters)
+        for bank, ring_kernel in zip(config.banks, ring_kernels, strict=True)
+        for filters in bank
+    ]
+    if len(kernels) == 1:
+        return kernels[0]
+    shape = kernels[0].shape[:-1]
+    grouped = [ops.reshape(k, (*shape, config.groups, -1)) for k in kernels]
+    return ops.reshape(ops.concatenate(grouped, axis=-1), (*shape, -1))
+
+
 def ring_conv(
     inputs,
-    ring_kernel,
+    ring_kernels,
     config,
     data_format="channels_last",
     implementation="auto",
 ):
-    """Convolves a map with the kernel that `ring_kernel` stands for.
+    """Convolves a map with the kernels that `ring_kernels` stand for.
 
     Args:
         inputs: tensor of shape `(batch, *spatial, channels)`, or
             `(batch, channels, *spatial)` for `"channels_first"`.
-        ring_kernel: tensor of shape
-            `(num_rings, channels // groups, num_filters)`.
+        ring_kernels: tuple of tensors of shape
+            `(num_rings, channels // groups, num_filters)`, one for each of
+            `config.orders`; `num_rings` is that of its bank of filters.
         config: `RingConvConfig`.
         data_format: `"channels_last"` or `"channels_first"`.
         implementation: one of `"auto"`, `"dense"`, `"slices"`, `"depthwise"`:
@@ -104,26 +138,27 @@ def ring_conv(
 
     Returns:
         Tensor of shape `(batch, *new_spatial, num_filters)`, or channels
-        first.
+        first: for each group the filters of each order in turn.
 
     Example:
 
     >>> config = RingConvConfig((5,), padding="same")
     >>> x, ring_kernel = ops.ones((1, 8, 2)), ops.ones((3, 2, 4))
-    >>> tuple(ring_conv(x, ring_kernel, config).shape)
+    >>> tuple(ring_conv(x, (ring_kernel,), config).shape)
     (1, 8, 4)
     """
-    inputs, ring_kernel = as_tensor(inputs), as_tensor(ring_kernel)
+    inputs = as_tensor(inputs)
+    ring_kernels = [as_tensor(ring_kernel) for ring_kernel in ring_kernels]
     if implementation == "auto":
         implementation = fastest_implementation(config)
     if implementation == "dense":
-        return _dense(inputs, ring_kernel, config, data_format)
+        return _dense(inputs, ring_kernels, config, data_format)
     if data_format == "channels_first":
         inputs = ops.moveaxis(inputs, 1, -1)
     if implementation == "depthwise":
-        outputs = depthwise_ring_conv(inputs, ring_kernel, config)
+        outputs = depthwise_ring_conv(inputs, ring_kernels, config)
     else:
-        outputs = slices_ring_conv(inputs, ring_kernel, config)
+        outputs = slices_ring_conv(inputs, ring_kernels, config)
     if data_format == "channels_first":
         outputs = ops.moveaxis(outputs, -1, 1)
     return outputs
@@ -143,8 +178,8 @@ def fastest_implementation(config):
     return "slices"
 
 
-def _dense(inputs, ring_kernel, config, data_format):
-    kernel = expand_kernel(ring_kernel, config.filters)
+def _dense(inputs, ring_kernels, config, data_format):
+    kernel = expand_kernels(ring_kernels, config)
     channels_last = data_format == "channels_last"
     first_axis = 1 if channels_last else 2
     strides, padding = config.strides, config.padding
@@ -163,7 +198,7 @@ def _dense(inputs, ring_kernel, config, data_format):
     if padding == "causal":
         inputs = pad(inputs, config.paddings(inputs.shape[1:-1]), first_axis)
         padding = "valid"
-    return ops.conv(
+    outputs = ops.conv(
         inputs,
         kernel,
         strides=strides,
@@ -171,3 +206,19 @@ def _dense(inputs, ring_kernel, config, data_format):
         dilation_rate=config.dilation_rate,
         data_format=data_format,
     )
+    if not any(config.orders):
+        return outputs
+    if not channels_last:
+        outputs = ops.moveaxis(outputs, 1, -1)
+    shape = ops.shape(outputs)[:-1]
+    per_group = outputs.shape[-1] // config.groups
+    grouped = ops.reshape(outputs, (*shape, config.groups, per_group))
+    responses = split_responses(
+        grouped,
+        sizes=[k.shape[-1] // config.groups for k in ring_kernels],
+        counts=[len(bank) for bank in config.banks],
+    )
+    outputs = to_outputs(responses, config.orders)
+    num_filters = sum(k.shape[-1] for k in ring_kernels)
+    outputs = ops.reshape(outputs, (*shape, num_filters))
+    return outputs if channels_last else ops.moveaxis(outputs, -1, 1)

@@ -1,9 +1,10 @@
 """The fixed ring filters applied to a map: one function per lowering.
 
 A *ring sum* has no weights: `S[r][i] = sum_p filter[r, p] * x[i + p]`, each
-channel by itself. Ring filters are even along every axis, so taps `+p` and `-p`
-are added first and each pair is used once. All functions take maps that are
-padded already and keep channels last.
+channel by itself. Filters are even or odd along every axis (ordinary ring
+filters are even along all), so taps `+p` and `-p` are added or subtracted first
+and each pair is used once. All functions take maps that are padded already and
+keep channels last. The filters of one call are alike: even along the same axes.
 """
 
 import itertools
@@ -19,7 +20,7 @@ def ring_sums(x, filters, strides, dilation_rate):
 
     Args:
         x: tensor of shape `(batch, *spatial, ..., channels)`, padded.
-        filters: array of shape `(num_rings, *kernel_size)`, `ring_filters`.
+        filters: array of shape `(num_rings, *kernel_size)`.
         strides: tuple of ints, one per spatial axis.
         dilation_rate: tuple of ints, one per spatial axis.
 
@@ -27,7 +28,7 @@ def ring_sums(x, filters, strides, dilation_rate):
         Tensor of shape `(batch, *new_spatial, ..., num_rings * channels)`:
         the channels of ring 0, then those of ring 1, and so on.
     """
-    window = _Window(filters.shape[1:], strides, dilation_rate)
+    window = _Window(filters, strides, dilation_rate)
     pairs = window.last_axis_pairs(x)
     sums = [window.weighted_sum(pairs, ring) for ring in filters]
     return ops.concatenate(sums, axis=-1)  # (..., num_rings * channels)
@@ -39,15 +40,15 @@ def sum_of_ring_sums(maps, filters, strides, dilation_rate):
     Args:
         maps: tensor of shape `(batch, *spatial, ..., num_rings * channels)`,
             padded, one group of channels for each ring.
-        filters: array of shape `(num_rings, *kernel_size)`, `ring_filters`.
+        filters: array of shape `(num_rings, *kernel_size)`.
         strides: tuple of ints, one per spatial axis.
         dilation_rate: tuple of ints, one per spatial axis.
 
     Returns:
         Tensor of shape `(batch, *new_spatial, ..., channels)`.
     """
-    window = _Window(filters.shape[1:], strides, dilation_rate)
-    return sum(
+    window = _Window(filters, strides, dilation_rate)
+    return _sum_tensors(
         window.weighted_sum(window.last_axis_pairs(x), ring)
         for x, ring in zip(
             ops.split(maps, len(filters), axis=-1), filters, strict=True
@@ -63,7 +64,7 @@ def depthwise_ring_sums(x, filters, strides, dilation_rate):
 
     Args:
         x: tensor of shape `(batch, *spatial, channels)`, padded, rank 1 to 3.
-        filters: array of shape `(num_rings, *kernel_size)`, `ring_filters`.
+        filters: array of shape `(num_rings, *kernel_size)`.
         strides: tuple of ints, one per spatial axis.
         dilation_rate: tuple of ints, one per spatial axis.
 
@@ -74,9 +75,11 @@ def depthwise_ring_sums(x, filters, strides, dilation_rate):
     rank = filters.ndim - 1
     if rank < 3:
         return _depthwise(x, filters, strides, dilation_rate)
-    window = _Window(filters.shape[1:2], strides[:1], dilation_rate[:1])
+    window = _Window(filters, strides, dilation_rate)
     total = 0
     for index in range(len(window.pairs[0])):
+        if not filters[:, index].any():
+            continue
         slices = window.pair(x, 0, index)
         batch, new_depth, *rest = ops.shape(slices)
         flat = ops.reshape(slices, (batch * new_depth, *rest))
@@ -113,8 +116,13 @@ def _depthwise(x, filters, strides, dilation_rate):
 class _Window:
     """Shifted slices of a padded map, one for each tap of a kernel."""
 
-    def __init__(self, kernel_size, strides, dilation_rate):
+    def __init__(self, filters, strides, dilation_rate):
+        kernel_size = filters.shape[1:]
         self.strides = strides
+        self.odd = [
+            not np.array_equal(filters, np.flip(filters, axis + 1))
+            for axis in range(len(kernel_size))
+        ]
         self.spans = [
             (size - 1) * rate
             for size, rate in zip(kernel_size, dilation_rate, strict=True)
@@ -135,9 +143,12 @@ class _Window:
         return x[(slice(None),) * (axis + 1) + (window,)]
 
     def pair(self, x, axis, index):
-        return _sum_tensors(
+        first, *second = (
             self.slice(x, axis, offset) for offset in self.pairs[axis][index]
         )
+        if not second:
+            return first
+        return first - second[0] if self.odd[axis] else first + second[0]
 
     def last_axis_pairs(self, x):
         last = len(self.spans) - 1

@@ -15,14 +15,15 @@ WHOLE_BYTES = 16 * 2**20
 IMAGE_BYTES = 2**19
 
 
-def map_tiles(function, *maps, width, summed=()):
+def map_tiles(function, *maps, width, num_outputs, summed=()):
     """Returns `function(*maps)`, run on a few images at a time where it pays.
 
     Args:
-        function: takes tensors of shape `(tile, ...)`, returns a tuple of as
-            many tensors, each `(tile, ...)` or a sum over the tile.
+        function: takes tensors of shape `(tile, ...)`, returns a tuple of
+            tensors of one dtype, each `(tile, ...)` or a sum over the tile.
         *maps: tensors of shape `(batch, *spatial, channels)`.
         width: int, channels of the widest tensor that `function` makes.
+        num_outputs: int, how many tensors `function` returns.
         summed: indices of the outputs that are sums over the batch.
 
     Returns:
@@ -38,7 +39,9 @@ def map_tiles(function, *maps, width, summed=()):
         x = ops.pad(x, [(0, missing)] + [(0, 0)] * (len(x.shape) - 1))
         shape = (num_tiles, tile_size, *ops.shape(x)[1:])
         tiles.append(ops.reshape(x, shape))
-    outputs = map_tensors(lambda tile: function(*tile), tuple(tiles))
+    outputs = map_tensors(
+        lambda tile: function(*tile), tuple(tiles), num_outputs
+    )
 
     def join(x):
         shape = (num_tiles * tile_size, *ops.shape(x)[2:])

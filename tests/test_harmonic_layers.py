@@ -1,0 +1,318 @@
+"""Layers with harmonics: Keras' contract, symmetry, what they see."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import assert_close
+from helpers import assert_equivariant
+from helpers import assert_layer_contract
+from helpers import dense_conv
+from helpers import equivariance_error
+from helpers import to_numpy
+
+from keras_sre import SREConv1D
+from keras_sre import SREConv2D
+from keras_sre import SREConv3D
+from keras_sre.harmonics import harmonic_filters
+
+# Class, options, input, shapes of the weights.
+LAYERS = {
+    "1d": (
+        SREConv1D,
+        {"filters": 4, "kernel_size": 5, "harmonics": (1,)},
+        (2, 12, 3),
+        [(3, 3, 2), (2, 3, 2), (4,)],
+    ),
+    "2d": (
+        SREConv2D,
+        {"filters": 8, "kernel_size": 5, "harmonics": (1, 2)},
+        (2, 9, 8, 3),
+        [(3, 3, 4), (2, 3, 2), (2, 3, 2), (8,)],
+    ),
+    "2d-groups": (
+        SREConv2D,
+        {
+            "filters": 8,
+            "kernel_size": 3,
+            "strides": 2,
+            "padding": "same",
+            "groups": 2,
+            "activation": "tanh",
+            "kernel_regularizer": "l2",
+            "harmonics": [2, 1],
+            "use_bias": False,
+            "implementation": "dense",
+        },
+        (2, 8, 9, 4),
+        [(2, 2, 4), (1, 2, 2), (1, 2, 2)],
+    ),
+    "2d-all-harmonic": (
+        SREConv2D,
+        {
+            "filters": 4,
+            "kernel_size": 3,
+            "dilation_rate": 2,
+            "harmonics": 3,
+            "harmonic_fraction": 1,
+            "ring_profile": "linear",
+            "implementation": "depthwise",
+        },
+        (2, 9, 8, 2),
+        [(1, 2, 4), (4,)],
+    ),
+    "3d": (
+        SREConv3D,
+        {
+            "filters": 8,
+            "kernel_size": 3,
+            "harmonics": (1, 2),
+            "spacing": (1.5, 1.0, 1.0),
+        },
+        (2, 5, 6, 7, 2),
+        [(2, 2, 4), (1, 2, 2), (1, 2, 2), (8,)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_keras_contract(case):
+    cls, options, shape, weights = LAYERS[case]
+    assert_layer_contract(cls, options, shape, len(weights))
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_weights_are_what_the_documentation_says(case):
+    cls, options, shape, weights = LAYERS[case]
+    layer = cls(**options)
+    layer.build(shape)
+    assert [tuple(w.shape) for w in layer.trainable_weights] == weights
+    assert tuple(layer.harmonic_kernels) == layer.harmonics
+    has_rings = options.get("harmonic_fraction") != 1
+    assert (layer.ring_kernel is not None) == has_rings
+
+
+@pytest.mark.parametrize(
+    ("filters", "harmonics", "fraction", "expected"),
+    [
+        (16, (1, 2), 0.5, {0: 8, 1: 4, 2: 4}),
+        (10, (1, 2), 0.5, {0: 6, 1: 2, 2: 2}),
+        (16, (2,), 0.25, {0: 12, 2: 4}),
+        (6, (1, 2, 3), 1.0, {1: 2, 2: 2, 3: 2}),
+        (6, (1, 2, 3), 0.0, {0: 6}),
+        (6, (), 0.5, {0: 6}),
+    ],
+)
+def test_shares_of_the_filters(filters, harmonics, fraction, expected):
+    layer = SREConv2D(
+        filters, 5, harmonics=harmonics, harmonic_fraction=fraction
+    )
+    layer.build((None, 8, 8, 1))
+    found = {m: w.shape[-1] for m, w in layer.harmonic_kernels.items()}
+    if layer.ring_kernel is not None:
+        found[0] = layer.ring_kernel.shape[-1]
+    assert found == expected
+
+
+def test_layer_equals_the_formula(rng):
+    layer = SREConv2D(
+        4, 5, padding="same", harmonics=(2,), bias_initializer="normal"
+    )
+    x = rng.normal(size=(2, 7, 6, 3)).astype("float32")
+    y = to_numpy(layer(x)) - to_numpy(layer.bias)
+    padded = np.pad(x, [(0, 0), (2, 2), (2, 2), (0, 0)])
+    # phi times cosine and sine of twice the angle, on rings 1 and 2.
+    offsets = np.arange(5) - 2
+    angle = 2 * np.arctan2(*np.meshgrid(offsets, offsets))
+    radius = np.hypot(*np.meshgrid(offsets, offsets))
+    ring = np.digitize(radius, [5 / 6, 5 / 3, 5 / 2])
+    phi = np.zeros((4, 3, 2))
+    phi[1:3] = to_numpy(layer.harmonic_kernels[2])
+    a, b = (
+        dense_conv(
+            padded, phi[ring] * function[..., None, None], (1, 1), (1, 1)
+        )
+        for function in (np.cos(angle), np.sin(angle))
+    )
+    assert_close(y[..., 2:], np.sqrt(a**2 + b**2))
+
+
+def test_kernel_holds_all_responses(rng):
+    layer = SREConv2D(8, 3, harmonics=(1, 2), groups=2, use_bias=False)
+    x = rng.normal(size=(2, 7, 6, 4)).astype("float32")
+    y = to_numpy(layer(x))
+    kernel = to_numpy(layer.kernel)
+    assert kernel.shape == (3, 3, 2, 2 * (2 + 2 + 2))
+    responses = dense_conv(x, kernel, (1, 1), (1, 1), groups=2)
+    for group in range(2):
+        rings, first, second = np.split(
+            responses[..., 6 * group : 6 * group + 6], 3, axis=-1
+        )
+        norms = [
+            np.linalg.norm(parts, axis=-1, keepdims=True)
+            for parts in (first, second)
+        ]
+        expected = np.concatenate([rings, *norms], axis=-1)
+        assert_close(y[..., 4 * group : 4 * group + 4], expected)
+
+
+def test_groups_are_layers_side_by_side(rng):
+    options = {"kernel_size": 3, "harmonics": (1, 2), "padding": "same"}
+    grouped = SREConv2D(8, groups=2, **options)
+    x = rng.normal(size=(2, 6, 7, 4)).astype("float32")
+    y = to_numpy(grouped(x))
+    for half in range(2):
+        single = SREConv2D(4, **options)
+        channels = x[..., 2 * half : 2 * half + 2]
+        single.build(channels.shape)
+        single.set_weights(
+            [np.split(w, 2, axis=-1)[half] for w in grouped.get_weights()]
+        )
+        assert_close(y[..., 4 * half : 4 * half + 4], single(channels))
+
+
+@pytest.mark.parametrize("profile", ["hard", "area", "linear"])
+@pytest.mark.parametrize(
+    ("cls", "size", "harmonics", "padding", "shape"),
+    [
+        (SREConv1D, 5, (1,), "same", (2, 11, 3)),
+        (SREConv2D, 5, (1, 2, 3), "same", (2, 9, 9, 3)),
+        (SREConv2D, 7, (4, 5), "same", (1, 8, 8, 2)),
+        (SREConv2D, 4, (1, 2), "valid", (2, 9, 9, 3)),
+        (SREConv3D, 3, (1, 2), "same", (1, 5, 5, 5, 2)),
+        (SREConv3D, 5, (3,), "same", (1, 6, 6, 6, 1)),
+    ],
+    ids=["1d", "2d-k5", "2d-k7", "2d-even", "3d-k3", "3d-k5"],
+)
+def test_exactly_equivariant(
+    cls, size, harmonics, padding, shape, profile, rng
+):
+    layer = cls(
+        8, size, padding=padding, ring_profile=profile, harmonics=harmonics
+    )
+    x = rng.normal(size=shape).astype("float32")
+    assert_equivariant(layer, x, layer.rank)
+
+
+def test_responses_alone_are_not_equivariant(rng):
+    layer = SREConv2D(4, 3, harmonics=(1,), harmonic_fraction=1.0)
+    x = rng.normal(size=(1, 8, 8, 2)).astype("float32")
+    layer.build(x.shape)
+    cosine = to_numpy(layer.kernel)[..., :4]
+    error, _ = equivariance_error(
+        lambda x: dense_conv(x, cosine, (1, 1), (1, 1)), x, 2
+    )
+    assert error > 0.5
+
+
+def test_approximately_equivariant_at_other_angles():
+    """Turned by 45 degrees a smooth pattern responds as before."""
+    layer = SREConv2D(
+        6, 7, harmonics=(1, 2), harmonic_fraction=1.0, ring_profile="linear"
+    )
+    y, x = np.mgrid[-3:4, -3:4].astype("float32")
+    responses = []
+    for angle in np.deg2rad([0, 45]):
+        u = np.cos(angle) * x + np.sin(angle) * y
+        v = np.cos(angle) * y - np.sin(angle) * x
+        pattern = np.exp(-(u**2) / 8) * (1 + 0.3 * v)
+        responses.append(to_numpy(layer(pattern[None, ..., None])))
+    # 8 % is what the outer ring's taps miss of a circle.
+    assert_close(*responses, tolerance=0.08)
+
+
+def test_harmonics_see_edges_and_no_constants():
+    layer = SREConv2D(
+        8, 3, harmonics=(1, 2), harmonic_fraction=1.0, use_bias=False
+    )
+    flat = np.ones((1, 8, 8, 1), "float32")
+    edge = flat * (np.arange(8) > 3).reshape(1, 1, 8, 1)
+    assert to_numpy(layer(flat)).max() < 2e-4  # the root of epsilon
+    seen = to_numpy(layer(edge))
+    assert (seen[0, 0, 2] > 1e-2).all() and seen[0, 0, 0].max() < 2e-4
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_trains_in_half_precision_on_an_empty_map(policy):
+    layer = SREConv2D(4, 3, harmonics=(1, 2), dtype=policy)
+    model = keras.Sequential([keras.Input((8, 8, 2)), layer])
+    model.compile("sgd", "mse")
+    x = np.zeros((2, 8, 8, 2))
+    x[0, 4, 4] = 1
+    model.fit(x, np.ones((2, 6, 6, 4)), verbose=0)
+    for weight in model.get_weights():
+        assert np.isfinite(weight).all()
+
+
+@pytest.mark.parametrize("channels", [4, 24])
+def test_batches_of_any_size_that_are_worked_on_in_tiles(channels, rng):
+    """40 maps of 32x32 exceed the cache; their number is unknown."""
+    inputs = keras.Input((32, 32, channels))
+    layer = SREConv2D(16, 5, padding="same", harmonics=(1, 2))
+    model = keras.Model(inputs, layer(inputs))
+    model.compile("sgd", "mse")
+    x = rng.normal(size=(40, 32, 32, channels)).astype("float32")
+    found = model.predict(x, batch_size=40, verbose=0)
+    parts = [layer(x[i : i + 1]) for i in (0, 39)]
+    assert_close(found[[0, 39]], np.concatenate([*map(to_numpy, parts)]))
+    model.fit(x, np.zeros_like(found), batch_size=40, verbose=0)
+
+
+def test_weights_have_the_layers_initializer_regularizer_and_constraint():
+    layer = SREConv2D(
+        4,
+        3,
+        harmonics=(1,),
+        kernel_initializer="ones",
+        kernel_regularizer=keras.regularizers.L2(0.5),
+        kernel_constraint="non_neg",
+    )
+    layer.build((None, 8, 8, 1))
+    kernel = layer.harmonic_kernels[1]
+    np.testing.assert_allclose(to_numpy(kernel), 1)
+    assert kernel.constraint is not None
+    # 2 rings and 1 ring, 2 filters each.
+    assert float(sum(layer.losses)) == pytest.approx(0.5 * (4 + 2))
+
+
+@pytest.mark.parametrize(
+    ("cls", "size", "shape"),
+    [
+        (SREConv1D, 5, (1, 4000, 32)),
+        (SREConv2D, 3, (1, 40, 40, 32)),
+        (SREConv2D, 7, (1, 46, 46, 32)),
+        (SREConv3D, 5, (1, 14, 14, 14, 32)),
+    ],
+    ids=["1d", "2d-k3", "2d-k7", "3d"],
+)
+@pytest.mark.parametrize("profile", ["hard", "linear"])
+def test_mean_square_of_the_output_is_that_of_a_dense_layer(
+    cls, size, shape, profile, rng
+):
+    x = rng.normal(size=shape).astype("float32")
+    layer = cls(
+        256, size, harmonics=(1,), ring_profile=profile, implementation="dense"
+    )
+    y = to_numpy(layer(x))
+    dense = getattr(keras.layers, f"Conv{layer.rank}D")(256, size)
+    expected = np.mean(to_numpy(dense(x)) ** 2)
+    for part in (y[..., :128], y[..., 128:]):
+        assert 0.94 < np.mean(part**2) / expected < 1.06
+
+
+def test_filters_of_all_orders_are_drawn_independently():
+    layer = SREConv2D(
+        64, 3, harmonics=(1, 2), kernel_initializer="glorot_normal"
+    )
+    layer.build((None, 8, 8, 64))
+    drawn = [
+        to_numpy(w)[-1].reshape(-1)[:1000]
+        for w in (layer.ring_kernel, *layer.harmonic_kernels.values())
+    ]
+    assert np.abs(np.corrcoef(drawn) - np.eye(3)).max() < 0.15
+
+
+def test_spacing_makes_directions_physical():
+    filters = harmonic_filters((3, 3), 1, spacing=(2.0, 1.0))
+    # The diagonal tap is at (2, 1): more down than across.
+    down, across = filters[:, -1, 2, 2]
+    assert down / across == pytest.approx(2)
