@@ -68,3 +68,73 @@ def test_same_generator_same_images(rng):
     )
     np.testing.assert_array_equal(first, second)
     assert first.dtype == "float32" and first.shape == images.shape
+
+
+def test_turned_images_show_every_angle_and_both_hands(rng):
+    # A bright spot off the diagonal tells angle and hand of its picture.
+    images = np.full((400, 33, 33, 1), -1, "float32")
+    images[:, 4:7, 15:18] = 1  # above the centre
+    images[:, 15:18, 22:25] = 0.5  # to the right of it, and closer
+    outputs = augment.turn_and_mirror(images, rng)
+    assert outputs.shape == images.shape and outputs.dtype == images.dtype
+    angles, hands = [], []
+    for image in outputs[..., 0]:
+        (up, across), (y, x) = (
+            np.argwhere(image == value).mean(axis=0) - 16 for value in (1, 0.5)
+        )
+        angles.append(np.arctan2(up, across))
+        hands.append(up * x - across * y)
+    counts, _ = np.histogram(angles, 8, (-np.pi, np.pi))
+    assert counts.min() > 25
+    assert 0.4 < np.mean(np.array(hands) > 0) < 0.6
+
+
+def test_turned_volumes_keep_one_axis_each(rng):
+    volumes = np.full((60, 9, 9, 9, 1), -1, "float32")
+    for axis in range(3):  # a spot on each axis
+        spot = [4, 4, 4]
+        spot[axis] = 7
+        volumes[(slice(None), *spot)] = 0.25 * (axis + 1)
+    outputs = augment.turn_and_mirror(volumes, rng)
+    kept = []
+    for volume in outputs[..., 0]:
+        for axis in range(3):
+            line = np.moveaxis(volume, axis, 0)[:, 4, 4]
+            kept += [axis] if 0.25 * (axis + 1) in line[[1, 7]] else []
+    assert set(kept) == {0, 1, 2}
+    assert not np.array_equal(outputs[0], outputs[1])
+
+
+def test_turns_come_from_the_generator():
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 1))
+    images = images.astype("float32")
+    first, again = (
+        augment.turn_and_mirror(images, np.random.default_rng(5))
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, again)
+
+
+def test_as_if_turned_loses_corners_and_blurs_half_the_time():
+    images = np.full((64, 33, 33, 1), 0.5, "float32")
+    images[:, ::2, ::2] = -0.5  # a pattern that interpolation would blur
+    sharp = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        outputs = augment.augment(images, rng, as_if_turned=True)[..., 0]
+        assert (outputs[:, 14:19, 14:19] != 0).all()  # the centre stays
+        lost = (outputs[:, [0, 0, -1, -1], [0, -1, 0, -1]] == 0).all(axis=1)
+        assert 0.3 < lost.mean() < 0.7
+        # Brightness apart, a nearest pixel is one of the two values.
+        centre = outputs[:, 12:21, 12:21].reshape(64, -1)
+        sharp.append(np.mean([len(np.unique(c)) <= 2 for c in centre]) > 0.9)
+    assert 0 < np.mean(sharp) < 1
+
+
+def test_volumes_as_if_turned_keep_their_directions(rng):
+    for axis in (1, 2, 3):
+        volumes = _ramp(axis, (8, 24, 24, 24, 1)) + 2
+        outputs = augment.augment(volumes, rng, as_if_turned=True)
+        assert (outputs[:, 0, 0] == 0).any() and (outputs[:, 12] != 0).any()
+        inner = outputs[:, 8:-8, 8:-8, 8:-8]
+        assert np.diff(inner, axis=axis).min() >= -1e-6

@@ -24,7 +24,13 @@ from config import RunConfig
 from data import load_dataset
 from models import build_model
 
-TINY = {"width": 2, "epochs": 2, "limit": 16, "batch_size": 8}
+TINY = {
+    "recipe": "quick",
+    "width": 2,
+    "epochs": 2,
+    "limit": 16,
+    "batch_size": 8,
+}
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +134,10 @@ def test_an_earlier_run_is_replaced_only_by_a_complete_one(
         (["--kernel-sizes", "4", "3", "3", "3"], "kernel_size=(4, 4)"),
         (["--num-rings", "9", "1", "1", "1"], "num_rings=9"),
         (["--learning-rate", "nan"], "--learning-rate nan"),
-        (["--recipe", "best"], "--recipe best. Choose from: quick, paper"),
+        (["--recipe", "b"], "--recipe b. Choose from: best, paper, quick"),
+        (["--harmonics", "0"], "harmonics=(0,). Expected a tuple of distinct"),
+        (["--harmonics", "4"], "order 4 for kernel_size=(3, 3)"),
+        (["--harmonic-fraction", "2"], "harmonic_fraction=2.0. Expected 0"),
         (
             ["--dataset", "adrenalmnist3d", "--model", "resnet18"],
             "adrenalmnist3d, which has 3 spatial axes",
@@ -385,7 +394,7 @@ def test_run_can_be_evaluated_again(finished_run):
 def test_batches_are_repeatable_and_all_of_one_size():
     images = np.arange(21 * 4, dtype="float32").reshape(21, 2, 2, 1)
     first, second = (
-        loop.Batches(images, np.arange(21), 8, seed, False) for seed in (1, 1)
+        loop.Batches(images, np.arange(21), 8, seed) for seed in (1, 1)
     )
     first.start_epoch(3)
     first.start_epoch(4)

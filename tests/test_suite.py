@@ -7,15 +7,22 @@ import pytest
 import suite
 from config import RunConfig
 
-TINY = {"width": 2, "epochs": 1, "limit": 8, "kernel_sizes": (3, 3, 3, 3)}
+TINY = {
+    "recipe": "quick",
+    "width": 2,
+    "epochs": 1,
+    "limit": 8,
+    "kernel_sizes": (3, 3, 3, 3),
+}
 
 
-def _result(model, seed, accuracy):
+def _result(model, seed, accuracy, dataset="breastmnist"):
     return {
-        "dataset": "breastmnist",
+        "dataset": dataset,
         "model": model,
         "params": 1234,
         "seed": seed,
+        "seconds_per_epoch": 1.0,
         "upright": {"accuracy": accuracy, "auc": 0.9},
         "rotated": {
             "mean_accuracy": accuracy,
@@ -59,6 +66,43 @@ def test_summary_is_mean_and_deviation_over_seeds():
     assert row["upright"] == pytest.approx(0.85)
     assert row["upright std"] == pytest.approx(0.05)
     assert row["rotated worst"] == pytest.approx(0.75)
+
+
+def test_several_sets_are_averaged_once_all_are_there():
+    results = [
+        _result(model, seed, accuracy, dataset)
+        for model in ("best", "plain")
+        for seed in (1, 2)
+        for dataset, accuracy in (("a", 0.5), ("b", 0.7 + 0.1 * seed))
+    ]
+    frame = suite.summarise(results)
+    assert frame["data set"].tolist() == ["a", "b", "a", "b", "mean", "mean"]
+    row = frame[frame["data set"] == "mean"].iloc[0]
+    assert row["seeds"] == 2
+    assert row["upright"] == pytest.approx((0.65 + 0.7) / 2)
+    assert row["upright std"] == pytest.approx(0.025)
+    assert "mean" not in set(suite.summarise(results[:-1])["data set"])
+
+
+def test_comparison_differs_in_the_network_alone(tmp_path):
+    config = RunConfig(**{**TINY, "recipe": "best"}, seed=3).resolve()
+    ran = {}
+
+    def run_one(config, output, twin, **kwargs):
+        ran[output.name] = config
+        assert not twin
+        return [_result(config.model, config.seed, 0.5)]
+
+    suite.run([config], tmp_path, run_one, compare=True)
+    names = ("plain", "plain_turned", "rings", "best")
+    assert list(ran) == [f"textures_{name}_seed3" for name in names]
+    plain, turned, rings, best = ran.values()
+    assert plain.model == turned.model == "resnet18" == best.model[4:]
+    assert turned.augment_rotation and not plain.augment_rotation
+    assert best.harmonics == (1, 2) and rings.harmonics == ()
+    assert {c.epochs for c in ran.values()} == {1}
+    with open(tmp_path / "results.csv", newline="") as file:
+        assert [row["model"] for row in csv.DictReader(file)] == list(names)
 
 
 def test_finished_runs_are_skipped_and_all_are_in_the_table(tmp_path, capsys):

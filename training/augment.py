@@ -1,4 +1,4 @@
-"""The augmentations of the recipes: no rotation and no reflection.
+"""The augmentations of the recipes, and the turns that plain networks need.
 
 Each function takes scaled images (float32, -1 is black) and a NumPy generator,
 and returns new ones of the same shape. They run in the input pipeline.
@@ -11,15 +11,52 @@ from scipy import ndimage
 BLACK = np.float32(-1)
 
 
-def augment(images, rng):
-    """Augments a batch of images `(n, height, width, channels)` or volumes."""
+def augment(images, rng, as_if_turned=False):
+    """Augments a batch of images `(n, height, width, channels)` or volumes.
+
+    With `as_if_turned` half of them suffer what a turn does beside turning:
+    they are resampled by the nearest pixel, or lose their corners.
+    """
+    nearest = as_if_turned and rng.random() < 0.5
     if images.ndim == 5:
-        return np.stack([_augment_volume(volume, rng) for volume in images])
-    return _crop_and_shift(_jitter(images, rng), rng)
+        images = np.stack([_augment_volume(v, rng, nearest) for v in images])
+    else:
+        images = _jitter(images, rng)
+        images = _crop_and_shift(images, rng, nearest)
+    if as_if_turned:
+        angles = rng.uniform(0, 90, len(images))
+        angles[rng.random(len(images)) < 0.5] = 0
+        images *= _turn(np.ones_like(images[..., :1]), angles, rng)
+    return images
 
 
-def _crop_and_shift(images, rng, scale=(0.5, 1.0), shift=0.1):
-    """Random resized crop and translation, resampled once (bilinear).
+def turn_and_mirror(images, rng):
+    """Turns each image by its own angle, of a full turn, and mirrors half.
+
+    A volume turns about one of its three axes.
+    """
+    images = _turn(images, rng.uniform(0, 360, len(images)), rng)
+    mirrored = rng.random(len(images)) < 0.5
+    mirrored = mirrored.reshape(-1, *(1,) * (images.ndim - 1))
+    return np.where(mirrored, np.flip(images, axis=1), images)
+
+
+def _turn(images, angles, rng):
+    """Turns as the tests do: nearest pixel, what lies outside becomes 0."""
+    if images.ndim == 5:
+        axes = rng.choice(list(transforms.PLANES), len(images))
+        turned = [
+            transforms.rotate(volume[None], angle, axis=axis)
+            for volume, angle, axis in zip(images, angles, axes, strict=True)
+        ]
+        return np.concatenate(turned)
+    height, width = images.shape[1:3]
+    matrices = [transforms.rotation_matrix(a, height, width) for a in angles]
+    return transforms.affine(images, np.stack(matrices), "nearest", "constant")
+
+
+def _crop_and_shift(images, rng, nearest=False, scale=(0.5, 1.0), shift=0.1):
+    """Random resized crop and translation, resampled once (else bilinear).
 
     The crop has a share of the area in `scale` and an aspect in 3/4..4/3; the
     translation is up to `shift` of the side.
@@ -41,8 +78,9 @@ def _crop_and_shift(images, rng, scale=(0.5, 1.0), shift=0.1):
     x = left + across * (0.5 - right_by) - 0.5
     y = top + down * (0.5 - down_by) - 0.5
     matrices = [across, zero, x, zero, down, y, zero, zero]
+    interpolation = "nearest" if nearest else "bilinear"
     return transforms.affine(
-        images, np.stack(matrices, axis=1), "bilinear", "constant", BLACK
+        images, np.stack(matrices, axis=1), interpolation, "constant", BLACK
     )
 
 
@@ -62,7 +100,7 @@ def _jitter(images, rng, strength=0.1, probability=0.5):
     return images
 
 
-def _augment_volume(volume, rng, scale=0.1, shift=0.1, blur=1.0):
+def _augment_volume(volume, rng, nearest, scale=0.1, shift=0.1, blur=1.0):
     """Random scale and translation of 10 %, and a blur, in half the cases."""
     factor = rng.uniform(1 - scale, 1 + scale)
     sides = np.array(volume.shape[:3])
@@ -75,7 +113,7 @@ def _augment_volume(volume, rng, scale=0.1, shift=0.1, blur=1.0):
             channel,
             np.full(3, 1 / factor),
             centre - (centre + moved) / factor,
-            order=1,
+            order=0 if nearest else 1,
             cval=BLACK,
         )
         if sigma:

@@ -6,6 +6,7 @@ from data import dataset_names
 from data import rank_of
 from models import MODELS
 from recipes import RECIPES
+from recipes import default_epochs
 from recipes import recipe_for
 
 SIZES = (28, 32, 64, 128, 224)
@@ -17,7 +18,9 @@ FROM_RECIPE = (
     "size",
     "width",
     "kernel_sizes",
-    "epochs",
+    "ring_profile",
+    "harmonics",
+    "harmonic_fraction",
     "batch_size",
     "learning_rate",
 )
@@ -34,22 +37,25 @@ class RunConfig:
     dataset: str = "textures"
     root: str | None = None
     size: int | None = None
-    recipe: str = "quick"
+    recipe: str = "best"
     model: str | None = None
     width: int | None = None
     kernel_sizes: tuple | None = None
     num_rings: tuple | None = None
-    ring_profile: str = "hard"
+    ring_profile: str | None = None
+    harmonics: tuple | None = None
+    harmonic_fraction: float | None = None
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    augment_rotation: bool = False
     seed: int = 1
     precision: str = "float32"
     interpolation: str = "nearest"
     limit: int | None = None
 
     def __post_init__(self):
-        for name in ("kernel_sizes", "num_rings"):
+        for name in ("kernel_sizes", "num_rings", "harmonics"):
             if getattr(self, name) is not None:
                 setattr(self, name, tuple(getattr(self, name)))
         names = ("textures",)
@@ -60,7 +66,7 @@ class RunConfig:
             ("model", (None, *MODELS)),
             ("size", (None, *SIZES)),
             ("recipe", RECIPES),
-            ("ring_profile", PROFILES),
+            ("ring_profile", (None, *PROFILES)),
             ("precision", PRECISIONS),
             ("interpolation", INTERPOLATIONS),
         ):
@@ -104,6 +110,13 @@ class RunConfig:
             for name in FROM_RECIPE
             if getattr(self, name) is None
         }
+        if self.epochs is None:
+            missing["epochs"] = default_epochs(
+                recipe,
+                self.dataset,
+                self.batch_size or recipe.batch_size,
+                self.limit,
+            )
         if self.model is None:
             volumes = rank_of(self.dataset) == 3
             missing["model"] = "sre_resnet3d18" if volumes else "sre_resnet18"

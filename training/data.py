@@ -96,6 +96,11 @@ def scale(images):
     return np.asarray(images, "float32")
 
 
+def num_training_images(name):
+    """Returns how many training images a MedMNIST set has."""
+    return _medmnist_info()[name]["n_samples"]["train"]
+
+
 def load_dataset(name, root=None, size=28, limit=None, progress=False):
     """Returns the `Dataset` of that name, downloaded if it is missing.
 

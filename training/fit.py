@@ -114,6 +114,8 @@ def _train_and_test(config, dataset, folder, progress, logs):
         kernel_sizes=config.kernel_sizes,
         num_rings=config.num_rings,
         ring_profile=config.ring_profile,
+        harmonics=config.harmonics,
+        harmonic_fraction=config.harmonic_fraction,
     )
     epochs = train(model, config, dataset, folder, progress, logs)
     test = *dataset.splits["test"], dataset.task, config.interpolation
@@ -195,24 +197,34 @@ def parse_args(argv):
     )
     add("--seeds", type=int, nargs="+", metavar="N", help="seeds of a suite")
     add(
+        "--compare",
+        action="store_true",
+        help="a suite in which each network is trained beside the paper's "
+        "rings, its plain twin, and that twin trained on turned images",
+    )
+    add(
         "--root",
         help="folder of the MedMNIST .npz files (MEDMNIST_ROOT or ~/.medmnist)",
     )
     add("--size", type=int, help="28, 64, 128, 224 (3D: 28, 64); textures 32")
-    add("--recipe", default="quick", help="quick (the default) or paper")
+    add("--recipe", default="best", help="best (the default), paper or quick")
     add(
         "--model",
         help=f"one of {', '.join(MODELS)}; trained without its plain twin if "
         "given (default: sre_resnet18, in 3D sre_resnet3d18, and its twin)",
     )
-    add("--width", type=int, help="filters of stage 1 (paper 64, quick 16)")
+    add(
+        "--width",
+        type=int,
+        help="filters of stage 1 (best 32, in 3D 16; paper 64, quick 16)",
+    )
     add(
         "--kernel-sizes",
         type=int,
         nargs="+",
         metavar="K",
-        help="odd ring kernel sizes, one per stage (textures 5 5 3 3, images "
-        "9 9 5 5, volumes 5 5 5 5)",
+        help="odd ring kernel sizes, one per stage (5 5 3 3; paper, quick: "
+        "images 9 9 5 5, volumes 5 5 5 5)",
     )
     add(
         "--num-rings",
@@ -221,10 +233,36 @@ def parse_args(argv):
         metavar="B",
         help="rings per kernel, one per stage (k // 2 + 1)",
     )
-    add("--ring-profile", default="hard", help="hard, area or linear")
-    add("--epochs", type=int, help="(paper 100, quick 20, in 3D 10)")
-    add("--batch-size", type=int, help="(paper 128, quick 32, in 3D 4)")
-    add("--learning-rate", type=float, help="(0.02, in 3D 0.01)")
+    add("--ring-profile", help="hard, area or linear")
+    add(
+        "--harmonics",
+        type=int,
+        nargs="*",
+        metavar="M",
+        help="orders of the filters that see direction; none: rings alone",
+    )
+    add(
+        "--harmonic-fraction",
+        type=float,
+        metavar="F",
+        help="their share of the filters (0.5)",
+    )
+    add(
+        "--epochs",
+        type=int,
+        help="(best: 1600 steps' worth; paper 100, quick 20, in 3D 10)",
+    )
+    add("--batch-size", type=int, help="(32; paper 128; in 3D 4)")
+    add(
+        "--learning-rate",
+        type=float,
+        help="(best 0.002; paper, quick: 0.02, in 3D 0.01)",
+    )
+    add(
+        "--augment-rotation",
+        action="store_true",
+        help="also turn and mirror the training images, by every angle",
+    )
     add("--seed", type=int, default=1, help="(1)")
     add("--precision", default="float32", help="float32, mixed_bfloat16, ...")
     add(
@@ -249,15 +287,18 @@ def main(argv=None):
     args = vars(parse_args(argv))
     # A stopped run cleans up as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    output, resume, logs, datasets, seeds, which = (
+    output, resume, logs, datasets, seeds, which, compare = (
         args.pop(name)
-        for name in ("output", "resume", "log", "dataset", "seeds", "suite")
+        for name in (
+            *("output", "resume", "log", "dataset", "seeds", "suite"),
+            "compare",
+        )
     )
     twin = args["model"] is None
     try:
-        if which or seeds or len(datasets or ()) > 1:
+        if which or seeds or compare or len(datasets or ()) > 1:
             configs = suite.make_configs(args, which, datasets, seeds)
-            suite.run(configs, output, run, twin, logs)
+            suite.run(configs, output, run, twin, logs, compare)
             return
         config = RunConfig(dataset=(datasets or ["textures"])[0], **args)
         config = config.resolve()

@@ -1,6 +1,7 @@
 """The training loop: batches, and an epoch's end that survives."""
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import time
@@ -8,6 +9,7 @@ import time
 import keras
 import numpy as np
 from augment import augment
+from augment import turn_and_mirror
 from data import scale
 from evaluate import predict
 from recipes import recipe_for
@@ -23,13 +25,20 @@ class Batches(keras.utils.PyDataset):
     A remainder is left to the next epoch's order: its shape would cost a
     compilation. All chance comes from `(seed, epoch, batch)`, so a resumed run
     sees what an uninterrupted one would.
+
+    Args:
+        images: as in `Dataset`.
+        labels: likewise.
+        batch_size: int.
+        seed: int.
+        augmentations: functions of scaled images and a NumPy generator.
     """
 
-    def __init__(self, images, labels, batch_size, seed, augment):
+    def __init__(self, images, labels, batch_size, seed, augmentations=()):
         super().__init__()
         self.images, self.labels = images, labels
         self.batch_size = min(batch_size, len(images))
-        self.seed, self.augment = seed, augment
+        self.seed, self.augmentations = seed, augmentations
         self.start_epoch(0)
 
     def __len__(self):
@@ -40,9 +49,9 @@ class Batches(keras.utils.PyDataset):
         first = index * self.batch_size
         chosen = np.sort(self.order[first : first + self.batch_size])
         images = scale(self.images[chosen])
-        if self.augment:
-            rng = np.random.default_rng((self.seed, self.epoch, index))
-            images = augment(images, rng)
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        for augmentation in self.augmentations:
+            images = augmentation(images, rng)
         self.seconds += time.perf_counter() - start
         return images, self.labels[chosen]
 
@@ -146,18 +155,19 @@ def remove_progress(folder):
 def train(model, config, dataset, folder, progress, logs):
     """Fits the model from where it was left; returns figures of all epochs."""
     recipe = recipe_for(config.dataset, config.recipe)
+    augmentations = []
+    if recipe.augment:
+        augmentations.append(
+            functools.partial(augment, as_if_turned=recipe.as_if_turned)
+        )
+    if config.augment_rotation:
+        augmentations.append(turn_and_mirror)
     batches = Batches(
-        *dataset.splits["train"], config.batch_size, config.seed, recipe.augment
+        *dataset.splits["train"], config.batch_size, config.seed, augmentations
     )
     model.compile(
-        keras.optimizers.SGD(
-            keras.optimizers.schedules.CosineDecay(
-                config.learning_rate,
-                config.epochs * len(batches),
-                recipe.final_learning_rate / config.learning_rate,
-            ),
-            momentum=recipe.momentum,
-            weight_decay=recipe.decoupled_weight_decay,
+        recipe.make_optimizer(
+            config.learning_rate, config.epochs * len(batches)
         ),
         dataset.task.loss,
         metrics=["accuracy"],

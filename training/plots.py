@@ -179,7 +179,10 @@ def plot_sheet(results, models, dataset, path):
 
 
 def plot_ring_kernels(model, path, rows=4, columns=8):
-    """Draws ring kernels of the first spatial convolutions of each size."""
+    """Draws ring kernels of some spatial convolutions, first to last.
+
+    Those of one input channel: filters of all angular orders, if there are.
+    """
     kernels = [
         keras.ops.convert_to_numpy(layer.kernel)
         for layer in model.layers
@@ -198,8 +201,9 @@ def plot_ring_kernels(model, path, rows=4, columns=8):
         kernel = kernels[number]
         if kernel.ndim == 5:  # the middle slice of a volume
             kernel = kernel[len(kernel) // 2]
-        flat = kernel.reshape(*kernel.shape[:2], -1)
-        for panel, image in zip(line, np.moveaxis(flat, -1, 0), strict=False):
+        images = np.moveaxis(kernel[:, :, 0], -1, 0)
+        some = np.linspace(0, len(images) - 1, columns).round().astype(int)
+        for panel, image in zip(line, images[some], strict=True):
             limit = np.abs(image).max()
             panel.imshow(image, cmap="RdBu", vmin=-limit, vmax=limit)
         for panel in line:

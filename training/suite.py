@@ -1,11 +1,14 @@
 """Many runs, one after the other, and one table of them all."""
 
+import dataclasses
 import pathlib
 
 import pandas as pd
 import report
 from config import RunConfig
 from data import medmnist_names
+from models import twin_of
+from recipes import recipe_for
 from run_directory import finished_results
 from run_directory import write_text
 
@@ -47,7 +50,28 @@ def make_configs(settings, which, datasets, seeds):
     ]
 
 
-def run(configs, output, run_one, twin=True, logs=()):
+def compared(config):
+    """Returns a dict of four `RunConfig`s that differ in the network alone.
+
+    The plain twin, the same trained on turned and mirrored images, the paper's
+    rings, and the network itself.
+    """
+    paper = recipe_for(config.dataset, "paper")
+    plain = dataclasses.replace(config, model=twin_of(config.model))
+    return {
+        "plain": plain,
+        "plain_turned": dataclasses.replace(plain, augment_rotation=True),
+        "rings": dataclasses.replace(
+            config,
+            kernel_sizes=paper.kernel_sizes,
+            ring_profile=paper.ring_profile,
+            harmonics=paper.harmonics,
+        ),
+        config.recipe: config,
+    }
+
+
+def run(configs, output, run_one, twin=True, logs=(), compare=False):
     """Runs what is not finished; rewrites the table after every run.
 
     Args:
@@ -57,35 +81,56 @@ def run(configs, output, run_one, twin=True, logs=()):
         run_one: the function that runs one, `fit.run`.
         twin: bool, whether to train plain networks too.
         logs: as in `fit.run`.
+        compare: bool, whether to run what `compared` returns for each, and no
+            twins. The table names networks as it does.
     """
     output = pathlib.Path(output or "saved_models/suite")
+    runs = [(config.model, config) for config in configs]
+    if compare:
+        twin = False
+        runs = [item for c in configs for item in compared(c).items()]
     results = []
-    for number, config in enumerate(configs, start=1):
-        folder = output / f"{config.dataset}_{config.model}_seed{config.seed}"
-        name = f"[{number}/{len(configs)}] {config.dataset}, seed {config.seed}"
+    for number, (model, config) in enumerate(runs, start=1):
+        folder = output / f"{config.dataset}_{model}_seed{config.seed}"
+        name = f"[{number}/{len(runs)}] {config.dataset}, {model}, seed"
         finished = finished_results(folder, config.settings())
-        print(f"{name}: {'finished before' if finished else 'training'}")
-        results += finished or run_one(
+        state = "finished before" if finished else "training"
+        print(f"{name} {config.seed}: {state}")
+        found = finished or run_one(
             config, folder, twin, resume=True, logs=logs
         )
+        if compare:
+            found = [{**result, "model": model} for result in found]
+        results += found
         write_table(results, output)
-    report.print_frame(summarise(results), "trained upright only; test split")
+    report.print_frame(summarise(results), "test split")
     print(f"Tables: {output / 'results.csv'}, {output / 'results.md'}")
 
 
 def summarise(results):
-    """Returns a data frame: mean and deviation of each task and model."""
+    """Returns a data frame: mean and deviation of each task and model.
+
+    The last rows are the mean of all sets, if each model was trained on each.
+    """
     frame = pd.DataFrame(
         {
             "data set": result["dataset"],
             "model": result["model"],
+            "seed": result["seed"],
             "parameters": result["params"],
+            "s / epoch": result["seconds_per_epoch"],
             **{column: result[a][b] for column, (a, b) in FIGURES.items()},
         }
         for result in results
     )
+    sets = frame["data set"].nunique()
+    each = frame.groupby(["model", "seed"], sort=False)
+    if sets > 1 and (each.size() == sets).all():
+        means = each.mean(numeric_only=True).reset_index()
+        frame = pd.concat([frame, means.assign(**{"data set": "mean"})])
     groups = frame.groupby(["data set", "model"], sort=False)
-    summary = groups[["parameters"]].first()
+    summary = groups[["parameters"]].mean().round().astype(int)
+    summary["s / epoch"] = groups["s / epoch"].median().round(1)
     summary["seeds"] = groups.size()
     for column in FIGURES:
         summary[column] = groups[column].mean()

@@ -6,6 +6,7 @@ Within a tile maps are `(..., groups, channels of a group)` and weights
 
 import dataclasses
 import functools
+import itertools
 import operator
 
 from keras import ops
@@ -14,7 +15,7 @@ from keras_sre.ops.backend import at_least_float32
 from keras_sre.ops.backend import compiled
 from keras_sre.ops.responses import join
 from keras_sre.ops.responses import split
-from keras_sre.ops.responses import split_responses
+from keras_sre.ops.responses import split_parts
 from keras_sre.ops.responses import to_gradients
 from keras_sre.ops.responses import to_outputs
 from keras_sre.ops.ring_sum import depthwise_ring_sums
@@ -46,7 +47,8 @@ def depthwise_ring_conv(x, ring_kernels, config):
         ]
         for bank, ring_kernel in zip(config.banks, ring_kernels, strict=True)
     ]
-    return _merge_groups(to_outputs(responses, config.orders))
+    outputs, _ = to_outputs(responses, config.orders)
+    return _merge_groups(outputs)
 
 
 def slices_ring_conv(x, ring_kernels, config):
@@ -73,7 +75,7 @@ def slices_ring_conv(x, ring_kernels, config):
 
 
 def _forward(config, x, *ring_kernels):
-    """Returns the outputs and, if there are any, the harmonic responses."""
+    """Returns the outputs and, if there are any, all directions as one map."""
     banks, groups, channels = config.banks, config.groups, x.shape[-1]
     paddings = config.paddings(ops.shape(x)[1:-1])
     input_width, output_width = _widths(config, channels, ring_kernels)
@@ -112,15 +114,11 @@ def _forward(config, x, *ring_kernels):
     def tile(x):
         respond = products_first if product_first else rings_first
         responses = list(respond(_split_groups(x, groups)))
-        outputs = [to_outputs(responses, config.orders)]
-        harmonic = [
-            part
-            for order, parts in zip(config.orders, responses, strict=True)
-            for part in (parts if order else ())
-        ]
-        if harmonic:
-            outputs.append(join(harmonic))
-        return tuple(map(_merge_groups, outputs))
+        outputs, directions = to_outputs(responses, config.orders)
+        if not any(directions):
+            return (_merge_groups(outputs),)
+        directions = join(itertools.chain(*directions))
+        return _merge_groups(outputs), _merge_groups(directions)
 
     width = output_width if product_first else input_width
     num_outputs = 2 if any(config.orders) else 1
@@ -184,16 +182,15 @@ def _backward(config, x, upstream, *tensors):
     def tile(x, upstream, *saved):
         x, dy = _split_groups(x, groups), _split_groups(upstream, groups)
         sizes = [k.shape[-1] // groups for k in ring_kernels]
+        directions = [[]]
         if saved:
             counts = [
                 len(bank) if order else 0
                 for order, bank in zip(orders, banks, strict=True)
             ]
-            harmonic = _split_groups(saved[0], groups)
-            responses = split_responses(harmonic, sizes, counts)
-            gradients = to_gradients(dy, responses, sizes)
-        else:
-            gradients = [[dy]]
+            joined = _split_groups(saved[0], groups)
+            directions = split_parts(joined, sizes, counts)
+        gradients = to_gradients(dy, directions, sizes)
         run = sum_input_tile if sum_input else sum_upstream_tile
         dx, d_weights = run(x, gradients)
         return _merge_groups(dx), *d_weights

@@ -5,8 +5,9 @@ norm of its responses to the functions of that order,
 
     y = sqrt(sum_i a_i**2 + EPSILON)        dy / d a_i = a_i / y
 
-whose gradient is finite, also where all are 0. *Responses* are lists: for each
-order one tensor for each function, channels last.
+whose gradient, a *direction*, is finite, also where all are 0. Responses and
+directions are lists: for each order one tensor for each function, channels
+last. Those of order 0 have no direction: an empty list.
 """
 
 import itertools
@@ -20,41 +21,42 @@ EPSILON = 1e-8
 
 
 def to_outputs(responses, orders):
-    """Returns the filters of all orders side by side."""
-    return join(
-        _norm(parts) if order else parts[0]
-        for order, parts in zip(orders, responses, strict=True)
-    )
+    """Returns the filters of all orders side by side, and the directions."""
+    outputs, directions = [], []
+    for order, parts in zip(orders, responses, strict=True):
+        if not order:
+            outputs += parts
+            directions.append([])
+            continue
+        dtype = parts[0].dtype
+        parts = [at_least_float32(part) for part in parts]
+        norm = ops.sqrt(sum(ops.square(part) for part in parts) + EPSILON)
+        outputs.append(ops.cast(norm, dtype))
+        directions.append([ops.cast(part / norm, dtype) for part in parts])
+    return join(outputs), directions
 
 
-def to_gradients(upstream, responses, sizes):
-    """Returns the gradient with respect to each of the responses.
+def to_gradients(upstream, directions, sizes):
+    """Returns the gradient with respect to each response.
 
     Args:
-        upstream: gradient with respect to `to_outputs`.
-        responses: as there, but none (an empty list) for order 0, whose
-            gradient does not depend on them.
+        upstream: gradient with respect to the outputs.
+        directions: as `to_outputs` returns them.
         sizes: the number of filters of each order.
     """
-    gradients = []
-    for parts, dy in zip(responses, split(upstream, sizes), strict=True):
-        if parts:
-            scale = at_least_float32(dy) / at_least_float32(_norm(parts))
-            dy = [
-                ops.cast(at_least_float32(part) * scale, part.dtype)
-                for part in parts
-            ]
-        gradients.append(dy if parts else [dy])
-    return gradients
+    return [
+        [dy * part for part in parts] if parts else [dy]
+        for dy, parts in zip(split(upstream, sizes), directions, strict=True)
+    ]
 
 
-def split_responses(joined, sizes, counts):
-    """Returns responses that are side by side as lists.
+def split_parts(joined, sizes, counts):
+    """Returns responses or directions that are side by side as lists.
 
     Args:
         joined: tensor; those of one order stay together.
         sizes: the number of filters of each order.
-        counts: how many responses each order has in `joined`.
+        counts: how many tensors each order has in `joined`.
     """
     pieces = iter(split(joined, np.repeat(sizes, counts).tolist()))
     return [[next(pieces) for _ in range(count)] for count in counts]
@@ -72,8 +74,3 @@ def split(x, sizes):
         return [x]
     ends = list(itertools.accumulate(sizes))
     return ops.split(x, ends[:-1], axis=-1)
-
-
-def _norm(parts):
-    squares = sum(ops.square(at_least_float32(part)) for part in parts)
-    return ops.cast(ops.sqrt(squares + EPSILON), parts[0].dtype)

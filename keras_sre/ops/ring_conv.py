@@ -45,7 +45,7 @@ from keras_sre.ops.config import RingConvConfig
 from keras_sre.ops.factorised import depthwise_ring_conv
 from keras_sre.ops.factorised import pad
 from keras_sre.ops.factorised import slices_ring_conv
-from keras_sre.ops.responses import split_responses
+from keras_sre.ops.responses import split_parts
 from keras_sre.ops.responses import to_outputs
 
 __all__ = [
@@ -213,12 +213,12 @@ def _dense(inputs, ring_kernels, config, data_format):
     shape = ops.shape(outputs)[:-1]
     per_group = outputs.shape[-1] // config.groups
     grouped = ops.reshape(outputs, (*shape, config.groups, per_group))
-    responses = split_responses(
+    responses = split_parts(
         grouped,
         sizes=[k.shape[-1] // config.groups for k in ring_kernels],
         counts=[len(bank) for bank in config.banks],
     )
-    outputs = to_outputs(responses, config.orders)
+    outputs, _ = to_outputs(responses, config.orders)
     num_filters = sum(k.shape[-1] for k in ring_kernels)
     outputs = ops.reshape(outputs, (*shape, num_filters))
     return outputs if channels_last else ops.moveaxis(outputs, -1, 1)
