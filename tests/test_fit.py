@@ -23,6 +23,7 @@ import run_directory
 from config import RunConfig
 from data import load_dataset
 from models import build_model
+from recipes import Recipe
 
 TINY = {
     "recipe": "quick",
@@ -155,6 +156,47 @@ def test_bad_settings_get_one_line(arguments, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_default_recipe_has_harmonics(tmp_path):
+    config = RunConfig(**{**TINY, "recipe": "best", "width": 4, "epochs": 1})
+    fit.run(config, tmp_path / "run", twin=False, progress=False)
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert RunConfig().recipe == "best" and written["harmonics"] == [1, 2]
+    model = keras.models.load_model(tmp_path / "run" / "model.keras")
+    names = [w.path for w in model.trainable_weights]
+    assert sum(name.endswith("harmonic_kernel_2") for name in names) == 17
+    assert (tmp_path / "run" / "plots" / "ring_kernels.png").exists()
+
+
+def test_recipes_train_as_long_on_small_sets():
+    pytest.importorskip("medmnist.info")
+    epochs = {
+        name: RunConfig(dataset=name).resolve().epochs
+        for name in ("breastmnist", "pneumoniamnist", "adrenalmnist3d")
+    }
+    # 1600 steps of 546 // 32, 4708 // 32 and 1188 // 4 batches, rounded up.
+    assert epochs == {
+        "breastmnist": 95,
+        "pneumoniamnist": 11,
+        "adrenalmnist3d": 6,
+    }
+    few = RunConfig(dataset="breastmnist", limit=320, batch_size=16).resolve()
+    assert few.epochs == 80
+    assert RunConfig(dataset="breastmnist", epochs=3).resolve().epochs == 3
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_learning_rate_falls_along_half_a_cosine(name):
+    recipe = Recipe(1, 0.1, (3,) * 4, optimizer=name, weight_decay=0.25)
+    optimizer = recipe.make_optimizer(0.1, 100)
+    assert type(optimizer).__name__.lower() == name
+    assert optimizer.weight_decay == 0.25
+    rates = []
+    for step in (0, 50, 100):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate))
+    assert rates == pytest.approx([0.1, 0.05, 1e-6], rel=1e-3)
+
+
 def test_output_must_not_be_something_else(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     for output in (tmp_path, tmp_path / "thesis.txt"):
@@ -198,8 +240,9 @@ def _only_the_first(batches, epoch):
 
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     script = pathlib.Path(fit.__file__)
-    settings = ["--width", "2", "--limit", "32", "--batch-size", "8"]
-    settings += ["--epochs", "3", "--kernel-sizes", "3", "3", "3", "3"]
+    settings = ["--recipe", "quick", "--width", "2", "--limit", "32"]
+    settings += ["--batch-size", "8", "--epochs", "3"]
+    settings += ["--kernel-sizes", "3", "3", "3", "3"]
     settings += ["--model", "sre_resnet18"]
 
     def start(name):
