@@ -14,20 +14,20 @@ BLACK = np.float32(-1)
 def augment(images, rng, as_if_turned=False):
     """Augments a batch of images `(n, height, width, channels)` or volumes.
 
-    With `as_if_turned` half of them suffer what a turn does beside turning:
-    they are resampled by the nearest pixel, or lose their corners.
+    With `as_if_turned` every other batch is resampled as turned test images
+    are: by the nearest pixel.
     """
     nearest = as_if_turned and rng.random() < 0.5
     if images.ndim == 5:
-        images = np.stack([_augment_volume(v, rng, nearest) for v in images])
-    else:
-        images = _jitter(images, rng)
-        images = _crop_and_shift(images, rng, nearest)
-    if as_if_turned:
-        angles = rng.uniform(0, 90, len(images))
-        angles[rng.random(len(images)) < 0.5] = 0
-        images *= _turn(np.ones_like(images[..., :1]), angles, rng)
-    return images
+        return np.stack([_augment_volume(v, rng, nearest) for v in images])
+    return _crop_and_shift(_jitter(images, rng), rng, nearest)
+
+
+def lose_corners(images, rng):
+    """Blanks in half of the images what a turn by some angle would lose."""
+    angles = rng.uniform(0, 90, len(images))
+    angles[rng.random(len(images)) < 0.5] = 0
+    return images * _turn(np.ones_like(images[..., :1]), angles, rng)
 
 
 def turn_and_mirror(images, rng):

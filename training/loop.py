@@ -9,6 +9,7 @@ import time
 import keras
 import numpy as np
 from augment import augment
+from augment import lose_corners
 from augment import turn_and_mirror
 from data import scale
 from evaluate import predict
@@ -160,6 +161,8 @@ def train(model, config, dataset, folder, progress, logs):
         augmentations.append(
             functools.partial(augment, as_if_turned=recipe.as_if_turned)
         )
+    if recipe.as_if_turned:
+        augmentations.append(lose_corners)
     if config.augment_rotation:
         augmentations.append(turn_and_mirror)
     batches = Batches(

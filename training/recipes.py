@@ -22,7 +22,7 @@ class Recipe:
 
     `kernel_sizes` are one per stage. Either `epochs` or `steps`, of the batch
     size given, says how long. `weight_decay` is Keras': decoupled.
-    `as_if_turned` is an option of `augment.augment`.
+    `as_if_turned` lets upright images suffer what a turn does beside turning.
     """
 
     batch_size: int
@@ -79,17 +79,18 @@ _VOLUMES = dataclasses.replace(
     _IMAGES, batch_size=4, width=16, kernel_sizes=(3, 3, 3, 3)
 )
 _BEST = {2: _IMAGES, 3: _VOLUMES}
-_TEXTURES = Recipe(
-    32,
-    2e-2,
-    (5, 5, 3, 3),
-    epochs=16,
-    width=16,
-    size=32,
-    weight_decay=1e-3,
-    augment=False,
-)
-RECIPES = ("best", "paper", "quick")
+# Textures are large enough, and have no background to crop away.
+_TEXTURES = {
+    "epochs": 16,
+    "steps": None,
+    "width": 16,
+    "size": 32,
+    "batch_size": 32,
+    "kernel_sizes": (5, 5, 3, 3),
+    "augment": False,
+}
+_RECIPES = {"best": _BEST, "paper": _PAPER, "quick": _QUICK}
+RECIPES = tuple(_RECIPES)
 
 
 def recipe_for(dataset, name):
@@ -97,11 +98,10 @@ def recipe_for(dataset, name):
 
     The built-in textures are quick in any case.
     """
+    recipe = _RECIPES[name][rank_of(dataset)]
     if dataset == "textures":
-        harmonics = _BEST[2].harmonics if name == "best" else ()
-        return dataclasses.replace(_TEXTURES, harmonics=harmonics)
-    recipes = {"best": _BEST, "paper": _PAPER, "quick": _QUICK}[name]
-    return recipes[rank_of(dataset)]
+        return dataclasses.replace(recipe, **_TEXTURES)
+    return recipe
 
 
 def default_epochs(recipe, dataset, batch_size, limit=None):
