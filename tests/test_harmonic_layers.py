@@ -13,6 +13,7 @@ from helpers import to_numpy
 from keras_sre import SREConv1D
 from keras_sre import SREConv2D
 from keras_sre import SREConv3D
+from keras_sre.geometry import RING_PROFILES
 from keras_sre.harmonics import harmonic_filters
 
 # Class, options, input, shapes of the weights.
@@ -170,18 +171,23 @@ def test_groups_are_layers_side_by_side(rng):
         assert_close(y[..., 4 * half : 4 * half + 4], single(channels))
 
 
-@pytest.mark.parametrize("profile", ["hard", "area", "linear"])
+@pytest.mark.parametrize("profile", RING_PROFILES)
 @pytest.mark.parametrize(
     ("cls", "size", "harmonics", "padding", "shape"),
     [
         (SREConv1D, 5, (1,), "same", (2, 11, 3)),
+        (SREConv1D, 4, (1,), "valid", (2, 10, 3)),
         (SREConv2D, 5, (1, 2, 3), "same", (2, 9, 9, 3)),
+        (SREConv2D, 3, (1, 2), "same", (2, 8, 8, 2)),
         (SREConv2D, 7, (4, 5), "same", (1, 8, 8, 2)),
         (SREConv2D, 4, (1, 2), "valid", (2, 9, 9, 3)),
         (SREConv3D, 3, (1, 2), "same", (1, 5, 5, 5, 2)),
         (SREConv3D, 5, (3,), "same", (1, 6, 6, 6, 1)),
     ],
-    ids=["1d", "2d-k5", "2d-k7", "2d-even", "3d-k3", "3d-k5"],
+    ids=[
+        *("1d", "1d-even", "2d-k5", "2d-k3", "2d-k7", "2d-even"),
+        *("3d-k3", "3d-k5"),
+    ],
 )
 def test_exactly_equivariant(
     cls, size, harmonics, padding, shape, profile, rng
@@ -191,6 +197,14 @@ def test_exactly_equivariant(
     )
     x = rng.normal(size=shape).astype("float32")
     assert_equivariant(layer, x, layer.rank)
+
+
+@pytest.mark.parametrize(("side", "exact"), [(9, True), (8, False)])
+def test_strides_are_exact_where_they_are_centred(side, exact, rng):
+    layer = SREConv2D(8, 5, 2, "same", groups=2, harmonics=(1, 2))
+    x = rng.normal(size=(1, side, side, 2)).astype("float32")
+    error, _ = equivariance_error(layer, x, 2)
+    assert error < 1e-5 if exact else error > 0.1
 
 
 def test_responses_alone_are_not_equivariant(rng):
@@ -221,14 +235,25 @@ def test_approximately_equivariant_at_other_angles():
 
 
 def test_harmonics_see_edges_and_no_constants():
-    layer = SREConv2D(
-        8, 3, harmonics=(1, 2), harmonic_fraction=1.0, use_bias=False
-    )
+    layer = SREConv2D(8, 3, harmonics=(1, 2), use_bias=False)
     flat = np.ones((1, 8, 8, 1), "float32")
     edge = flat * (np.arange(8) > 3).reshape(1, 1, 8, 1)
-    assert to_numpy(layer(flat)).max() < 2e-4  # the root of epsilon
-    seen = to_numpy(layer(edge))
-    assert (seen[0, 0, 2] > 1e-2).all() and seen[0, 0, 0].max() < 2e-4
+    rings, harmonic = np.split(to_numpy(layer(flat)), 2, axis=-1)
+    assert harmonic.max() < 2e-4  # the root of epsilon
+    assert (np.abs(rings) > 1e-2).all()
+    _, harmonic = np.split(to_numpy(layer(edge)), 2, axis=-1)
+    assert (harmonic[0, 0, 2] > 1e-2).all() and harmonic[0, 0, 0].max() < 2e-4
+
+
+def test_first_order_tells_an_edge_from_a_line():
+    """At their centres: the one is odd there, the other even."""
+    layer = SREConv2D(4, 3, harmonics=(1, 2), harmonic_fraction=1.0)
+    across = np.arange(3).reshape(1, 1, 3, 1) - np.ones((1, 3, 1, 1))
+    slope, line = across.astype("float32"), (across == 0).astype("float32")
+    first, second = np.split(to_numpy(layer(slope)).ravel(), 2)
+    assert (first > 1e-2).all() and (second < 2e-4).all()
+    first, second = np.split(to_numpy(layer(line)).ravel(), 2)
+    assert (first < 2e-4).all() and (second > 1e-2).all()
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -236,25 +261,85 @@ def test_trains_in_half_precision_on_an_empty_map(policy):
     layer = SREConv2D(4, 3, harmonics=(1, 2), dtype=policy)
     model = keras.Sequential([keras.Input((8, 8, 2)), layer])
     model.compile("sgd", "mse")
+    before = model.get_weights()
     x = np.zeros((2, 8, 8, 2))
     x[0, 4, 4] = 1
     model.fit(x, np.ones((2, 6, 6, 4)), verbose=0)
-    for weight in model.get_weights():
-        assert np.isfinite(weight).all()
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert np.isfinite(new).all() and (new != old).any()
 
 
-@pytest.mark.parametrize("channels", [4, 24])
-def test_batches_of_any_size_that_are_worked_on_in_tiles(channels, rng):
-    """40 maps of 32x32 exceed the cache; their number is unknown."""
+@pytest.mark.parametrize(
+    ("channels", "filters"), [(12, 48), (48, 32)], ids=["rings", "products"]
+)
+@pytest.mark.parametrize("count", [40, 43])
+def test_batches_that_are_worked_on_in_tiles(
+    channels, filters, count, monkeypatch, rng
+):
+    """40 maps of 32x32 exceed the cache; of 43 the batches differ in size."""
+    from keras_sre.ops import backend
+    from keras_sre.ops import tiling
+
+    widths = []
+
+    def plan(x, width, function=tiling._plan):
+        widths.append(width)
+        return function(x, width)
+
+    monkeypatch.setattr(tiling, "_plan", plan)
+    backend._program.cache_clear()
     inputs = keras.Input((32, 32, channels))
-    layer = SREConv2D(16, 5, padding="same", harmonics=(1, 2))
+    x = rng.normal(size=(count, 32, 32, channels)).astype("float32")
+    models = {}
+    for implementation in ("slices", "dense"):
+        keras.utils.set_random_seed(7)
+        layer = SREConv2D(
+            filters,
+            5,
+            padding="same",
+            harmonics=(1, 2),
+            implementation=implementation,
+        )
+        model = keras.Model(inputs, layer(inputs))
+        model.compile(keras.optimizers.SGD(1.0), "mse")
+        models[implementation] = model
+    tiled, whole = models.values()
+    y = tiled.predict(x, batch_size=40, verbose=0)
+    assert_close(y, whole.predict(x, batch_size=40, verbose=0))
+    for model in models.values():
+        model.fit(x, 0 * y, batch_size=40, shuffle=False, verbose=0)
+    for found, expected in zip(
+        tiled.get_weights(), whole.get_weights(), strict=True
+    ):
+        assert_close(found, expected)
+    # Else nothing was tested: forward and back, all exceeds the cache.
+    assert len(widths) >= 2
+    assert 40 * 32 * 32 * 4 * min(widths) > tiling.WHOLE_BYTES
+
+
+@pytest.mark.parametrize("implementation", ["slices", "dense", "depthwise"])
+@pytest.mark.parametrize(
+    ("cls", "options", "shape"),
+    [
+        (SREConv1D, {"harmonics": (1,)}, (3, 12, 2)),
+        (SREConv2D, {"harmonics": (1, 2)}, (3, 9, 10, 2)),
+        (SREConv2D, {"harmonics": (1, 2), "strides": 2}, (3, 9, 10, 2)),
+        (SREConv3D, {"harmonics": (1, 2)}, (2, 5, 6, 7, 2)),
+    ],
+    ids=["1d", "2d", "2d-stride", "3d"],
+)
+def test_unknown_sizes_give_the_same(cls, options, shape, implementation, rng):
+    layer = cls(8, 3, padding="same", implementation=implementation, **options)
+    x = rng.normal(size=shape).astype("float32")
+    inputs = keras.Input((*(None,) * layer.rank, shape[-1]))
     model = keras.Model(inputs, layer(inputs))
+    expected = to_numpy(layer(x))
+    assert_close(model.predict(x, verbose=0), expected)
     model.compile("sgd", "mse")
-    x = rng.normal(size=(40, 32, 32, channels)).astype("float32")
-    found = model.predict(x, batch_size=40, verbose=0)
-    parts = [layer(x[i : i + 1]) for i in (0, 39)]
-    assert_close(found[[0, 39]], np.concatenate([*map(to_numpy, parts)]))
-    model.fit(x, np.zeros_like(found), batch_size=40, verbose=0)
+    before = model.get_weights()
+    model.fit(x, 0 * expected, verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert np.isfinite(new).all() and (new != old).any()
 
 
 def test_weights_have_the_layers_initializer_regularizer_and_constraint():
@@ -274,41 +359,58 @@ def test_weights_have_the_layers_initializer_regularizer_and_constraint():
     assert float(sum(layer.losses)) == pytest.approx(0.5 * (4 + 2))
 
 
+@pytest.mark.parametrize("profile", RING_PROFILES)
 @pytest.mark.parametrize(
-    ("cls", "size", "shape"),
+    ("cls", "size", "harmonics", "shape"),
     [
-        (SREConv1D, 5, (1, 4000, 32)),
-        (SREConv2D, 3, (1, 40, 40, 32)),
-        (SREConv2D, 7, (1, 46, 46, 32)),
-        (SREConv3D, 5, (1, 14, 14, 14, 32)),
+        (SREConv1D, 5, (1,), (1, 4000, 32)),
+        (SREConv2D, 3, (1, 2, 3), (1, 48, 48, 32)),
+        (SREConv2D, 4, (1, 2), (1, 48, 48, 32)),
+        (SREConv2D, 7, (1, 2, 4), (1, 48, 48, 32)),
+        (SREConv3D, 3, (1, 2), (1, 16, 16, 16, 32)),
     ],
-    ids=["1d", "2d-k3", "2d-k7", "3d"],
+    ids=["1d", "2d-k3", "2d-k4", "2d-k7", "3d"],
 )
-@pytest.mark.parametrize("profile", ["hard", "linear"])
-def test_mean_square_of_the_output_is_that_of_a_dense_layer(
-    cls, size, shape, profile, rng
+def test_mean_square_of_every_order_is_that_of_a_dense_layer(
+    cls, size, harmonics, shape, profile, rng
 ):
     x = rng.normal(size=shape).astype("float32")
+    parts = 1 + len(harmonics)
+    filters = 128 * parts
     layer = cls(
-        256, size, harmonics=(1,), ring_profile=profile, implementation="dense"
+        filters,
+        size,
+        harmonics=harmonics,
+        harmonic_fraction=1 - 1 / parts,
+        ring_profile=profile,
+        implementation="dense",
     )
     y = to_numpy(layer(x))
-    dense = getattr(keras.layers, f"Conv{layer.rank}D")(256, size)
+    dense = getattr(keras.layers, f"Conv{layer.rank}D")(filters, size)
     expected = np.mean(to_numpy(dense(x)) ** 2)
-    for part in (y[..., :128], y[..., 128:]):
-        assert 0.94 < np.mean(part**2) / expected < 1.06
+    for part in np.split(y, parts, axis=-1):
+        assert 0.95 < np.mean(part**2) / expected < 1.05
 
 
-def test_filters_of_all_orders_are_drawn_independently():
+@pytest.mark.parametrize("groups", [1, 2])
+def test_no_filter_is_a_copy_of_another(groups):
+    """A seeded initializer draws the same kernel for every order."""
     layer = SREConv2D(
-        64, 3, harmonics=(1, 2), kernel_initializer="glorot_normal"
+        32,
+        5,
+        groups=groups,
+        harmonics=(1, 2),
+        kernel_initializer=keras.initializers.HeNormal(seed=1),
     )
-    layer.build((None, 8, 8, 64))
-    drawn = [
-        to_numpy(w)[-1].reshape(-1)[:1000]
-        for w in (layer.ring_kernel, *layer.harmonic_kernels.values())
+    layer.build((None, 8, 8, 256 * groups))
+    drawn = [  # for each ring and filter its weights of 256 channels
+        to_numpy(w).swapaxes(0, 1).reshape(256, -1)
+        for w in layer.trainable_weights[:3]
     ]
-    assert np.abs(np.corrcoef(drawn) - np.eye(3)).max() < 0.15
+    drawn = np.concatenate(drawn, axis=1)
+    correlation = np.corrcoef(drawn, rowvar=False)
+    assert len(correlation) == 3 * 16 + 2 * 8 + 2 * 8
+    assert np.abs(correlation - np.eye(len(correlation))).max() < 0.4
 
 
 def test_spacing_makes_directions_physical():

@@ -1,10 +1,13 @@
 """Angular functions and which rings carry them."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 from helpers import grid_transforms
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import special
 
 from keras_sre.geometry import RING_PROFILES
@@ -39,6 +42,45 @@ def test_in_space_they_obey_the_addition_theorem(degree):
     np.testing.assert_allclose(flat.T @ flat, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("degree", [1, 2, 3, 4])
+def test_in_space_they_are_spherical_harmonics(degree):
+    """In the documented order, scale and sign, the last axis the polar one."""
+    size, spacing = (4, 5, 3), (1.0, 1.5, 2.0)
+    x, y, z = tap_coordinates(size, spacing)
+    cosine = z / np.sqrt(x**2 + y**2 + z**2)
+    azimuth = np.arctan2(y, x)
+    expected = []
+    for m in range(degree + 1):
+        scale = math.factorial(degree - m) / math.factorial(degree + m)
+        # SciPy's functions have the phase of Condon and Shortley.
+        around = (-1) ** m * special.lpmv(m, degree, cosine) * math.sqrt(scale)
+        if m == 0:
+            expected.append(around)
+        else:
+            around = math.sqrt(2) * around
+            expected += [f(m * azimuth) * around for f in (np.cos, np.sin)]
+    found = angular_functions(size, degree, spacing)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("kernel_size", "spacing"),
+    [
+        ((5,), None),
+        ((5, 7), (0.3, 2.0)),
+        ((5, 5, 3), None),
+        ((3, 5, 5), (2.5, 1.0, 0.7)),
+    ],
+    ids=str,
+)
+def test_squares_add_up_to_one_but_in_the_centre(kernel_size, spacing, order):
+    squares = (angular_functions(kernel_size, order, spacing) ** 2).sum(axis=0)
+    expected = np.ones(kernel_size)
+    expected[tuple(k // 2 for k in kernel_size)] = 0
+    np.testing.assert_allclose(squares, expected, atol=1e-12)
+
+
 def test_in_space_their_last_axis_is_the_polar_one():
     x, y, z = tap_coordinates((5, 5, 5))
     radius = np.sqrt(x**2 + y**2 + z**2) + (x == y) * (y == z) * (z == 0)
@@ -58,6 +100,24 @@ def test_on_a_line_they_are_the_sign():
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_even_or_odd_along_every_axis_bit_for_bit(kernel_size, order):
     for function in angular_functions(kernel_size, order):
+        for axis in range(len(kernel_size)):
+            flipped = np.flip(function, axis)
+            even = np.array_equal(flipped, function)
+            assert even or np.array_equal(flipped, -function)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 6), st.floats(0.2, 4.0)),
+        min_size=1,
+        max_size=3,
+    ),
+    st.integers(1, 5),
+)
+def test_even_or_odd_with_voxels_of_any_shape(axes, order):
+    """What lets ring sums add or subtract opposite taps first."""
+    kernel_size, spacing = zip(*axes, strict=True)
+    for function in angular_functions(kernel_size, order, spacing):
         for axis in range(len(kernel_size)):
             flipped = np.flip(function, axis)
             even = np.array_equal(flipped, function)
@@ -92,7 +152,10 @@ CARRIED = {
     (3, 3, 3): (1, 1, 0, 0),  # 18 taps, on each of which x, y or z is 0
     (5, 5, 5): (2, 2, 1, 1, 1, 0),
     (1, 5): (0, 0),  # cannot tell a direction from its mirror image
+    (2, 2): (1, 0),  # 4 taps, on the diagonals, where the cosine of 2 is 0
+    (1,): (0,),  # a centre alone
     (1, 1): (0,),
+    (1, 1, 1): (0,),
 }
 
 
@@ -106,6 +169,15 @@ def test_rings_without_the_taps_for_an_order_are_left_out(kernel_size):
         else:
             with pytest.raises(ValueError, match=f"order {order} for kernel"):
                 harmonic_filters(kernel_size, order)
+
+
+@pytest.mark.parametrize(("order", "nearest"), [(3, 0.9), (4, 1.9), (5, 1.9)])
+def test_high_orders_are_left_to_rings_of_many_taps(order, nearest):
+    """Of the 8 and 12 taps of a 5x5 kernel only the 12 carry 4 and 5."""
+    radius = np.hypot(*tap_coordinates((5, 5)))
+    seen = harmonic_filters((5, 5), order).any(axis=(0, 1))
+    np.testing.assert_array_equal(seen, (nearest < radius) & (radius < 2.5))
+    assert seen.sum() == (20 if order == 3 else 12)
 
 
 def test_eight_taps_cannot_tell_order_3_from_5():

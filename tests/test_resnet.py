@@ -101,9 +101,20 @@ def test_invariant_with_harmonics(size, tmp_path, rng):
     random_statistics(model, rng)
     x = rng.normal(size=(1, size, size, 1)).astype("float32")
     assert_equivariant(model.predict_on_batch, x, 2, invariant=True)
+    assert_harmonics_where_there_are_taps(model, (1, 2))
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert_close(again.predict_on_batch(x), model.predict_on_batch(x))
+
+
+def assert_harmonics_where_there_are_taps(model, harmonics):
+    __tracebackhide__ = True
+    found = {
+        (max(layer.kernel_size) > 1, layer.harmonics)
+        for layer in model.layers
+        if hasattr(layer, "harmonics")
+    }
+    assert found == {(True, harmonics), (False, ())}
 
 
 @pytest.mark.parametrize("size", [28, 29, 32])

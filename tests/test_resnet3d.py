@@ -12,6 +12,7 @@ from helpers import gradients
 from helpers import grid_transforms
 from helpers import to_numpy
 from test_resnet import assert_batch_statistics
+from test_resnet import assert_harmonics_where_there_are_taps
 from test_resnet import load
 from test_resnet import official_name
 from test_resnet import random_statistics
@@ -66,13 +67,19 @@ def test_invariant_at_every_depth(build, profile, rng):
 
 
 @pytest.mark.parametrize("size", [9, 12])
-def test_invariant_with_harmonics(size, rng):
+def test_invariant_with_harmonics(size, tmp_path, rng):
     kernel_sizes = (5, 3, 3, 3) if size == 9 else (3, 3, 3, 3)
     options = {"harmonics": (1, 2), "width": 4, "kernel_sizes": kernel_sizes}
-    assert_invariant(SREResNet3D18, size, "small", rng, **options)
+    model = assert_invariant(SREResNet3D18, size, "small", rng, **options)
+    assert_harmonics_where_there_are_taps(model, (1, 2))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    x = rng.normal(size=(1, *model.input_shape[1:])).astype("float32")
+    assert_close(again.predict_on_batch(x), model.predict_on_batch(x))
 
 
 def assert_invariant(build, size, stem, rng, **options):
+    """Returns the model."""
     __tracebackhide__ = True
     model = build(
         input_shape=(size, size, size, 1),
@@ -82,6 +89,7 @@ def assert_invariant(build, size, stem, rng, **options):
     )
     x = draw(model, rng)
     assert_equivariant(model.predict_on_batch, x, 3, invariant=True)
+    return model
 
 
 @pytest.mark.parametrize("stem", ["small", "large"])

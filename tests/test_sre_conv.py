@@ -301,7 +301,11 @@ ERRORS = [
     ({"harmonics": "a"}, "harmonics='a'"),
     ({"harmonics": (4,)}, "order 4 .*Use orders out of 1, 2, 3"),
     ({"harmonics": (1,), "kernel_size": 1}, "order 1 .*larger kernel"),
+    ({"harmonics": (1,), "kernel_size": (1, 5)}, "order 1 .*\\(1, 5\\)"),
     ({"harmonics": (1, 2, 3)}, "4 filters .*leaves none"),
+    ({"harmonics": (1, 2), "filters": 1}, "1 filters .*leaves none"),
+    ({"harmonics": (1, 2), "groups": 2}, "2 filters \\(per group\\)"),
+    ({"harmonics": True}, "harmonics=True"),
     ({"harmonic_fraction": 5}, "harmonic_fraction=5"),
     ({"spacing": "12"}, "spacing='12'"),
 ]
