@@ -190,13 +190,14 @@ class BaseSREConv(keras.layers.Layer):
         kernels = [self.ring_kernel, *self.harmonic_kernels.values()]
         return [kernel for kernel in kernels if kernel is not None]
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         outputs = ring_conv(
             inputs,
             self._ring_kernels(),
             self._config,
             data_format=self.data_format,
             implementation=self.implementation,
+            training=bool(training),
         )
         if self.use_bias:
             shape = [1] * (self.rank + 2)

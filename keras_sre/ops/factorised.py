@@ -16,6 +16,7 @@ from keras_sre.ops.backend import compiled
 from keras_sre.ops.responses import join
 from keras_sre.ops.responses import split
 from keras_sre.ops.responses import split_parts
+from keras_sre.ops.responses import to_directions
 from keras_sre.ops.responses import to_gradients
 from keras_sre.ops.responses import to_outputs
 from keras_sre.ops.ring_sum import depthwise_ring_sums
@@ -51,22 +52,27 @@ def depthwise_ring_conv(x, ring_kernels, config):
     return _merge_groups(outputs)
 
 
-def slices_ring_conv(x, ring_kernels, config):
+def slices_ring_conv(x, ring_kernels, config, training):
     """Ring convolution of slices and adds, with its self-adjoint gradient.
 
     Both directions are compiled by XLA.
     """
+    harmonic = any(config.orders)
+    forward = _forward_in_training if harmonic and training else _forward
 
     @ops.custom_gradient
     def convolve(x, *ring_kernels):
         # The gradient is ours: nothing in here is to be recorded for another.
         inputs = [ops.stop_gradient(t) for t in (x, *ring_kernels)]
-        outputs, *saved = compiled(_forward, config, *inputs)
+        outputs, *saved = compiled(forward, config, *inputs)
 
         def gradient(*args, upstream=None):
             upstream = args[-1] if upstream is None else upstream
+            directions = saved
+            if harmonic and not training:
+                _, *directions = compiled(_forward_in_training, config, *inputs)
             return compiled(
-                _backward, config, x, upstream, *ring_kernels, *saved
+                _backward, config, x, upstream, *ring_kernels, *directions
             )
 
         return outputs, gradient
@@ -74,8 +80,12 @@ def slices_ring_conv(x, ring_kernels, config):
     return convolve(x, *ring_kernels)
 
 
-def _forward(config, x, *ring_kernels):
-    """Returns the outputs and, if there are any, all directions as one map."""
+def _forward_in_training(config, x, *ring_kernels):
+    """Returns the outputs, and all directions as one map."""
+    return _forward(config, x, *ring_kernels, with_directions=True)
+
+
+def _forward(config, x, *ring_kernels, with_directions=False):
     banks, groups, channels = config.banks, config.groups, x.shape[-1]
     paddings = config.paddings(ops.shape(x)[1:-1])
     input_width, output_width = _widths(config, channels, ring_kernels)
@@ -114,14 +124,14 @@ def _forward(config, x, *ring_kernels):
     def tile(x):
         respond = products_first if product_first else rings_first
         responses = list(respond(_split_groups(x, groups)))
-        outputs, directions = to_outputs(responses, config.orders)
-        if not any(directions):
+        outputs, norms = to_outputs(responses, config.orders)
+        if not with_directions:
             return (_merge_groups(outputs),)
-        directions = join(itertools.chain(*directions))
+        directions = join(itertools.chain(*to_directions(responses, norms)))
         return _merge_groups(outputs), _merge_groups(directions)
 
     width = output_width if product_first else input_width
-    num_outputs = 2 if any(config.orders) else 1
+    num_outputs = 2 if with_directions else 1
     return map_tiles(tile, x, width=width, num_outputs=num_outputs)
 
 

@@ -21,19 +21,30 @@ EPSILON = 1e-8
 
 
 def to_outputs(responses, orders):
-    """Returns the filters of all orders side by side, and the directions."""
-    outputs, directions = [], []
+    """Returns the filters of all orders side by side, and the norms."""
+    outputs, norms = [], []
     for order, parts in zip(orders, responses, strict=True):
         if not order:
             outputs += parts
-            directions.append([])
+            norms.append(None)
             continue
-        dtype = parts[0].dtype
-        parts = [at_least_float32(part) for part in parts]
-        norm = ops.sqrt(sum(ops.square(part) for part in parts) + EPSILON)
-        outputs.append(ops.cast(norm, dtype))
-        directions.append([ops.cast(part / norm, dtype) for part in parts])
-    return join(outputs), directions
+        squares = [ops.square(at_least_float32(part)) for part in parts]
+        norms.append(ops.sqrt(sum(squares) + EPSILON))
+        outputs.append(ops.cast(norms[-1], parts[0].dtype))
+    return join(outputs), norms
+
+
+def to_directions(responses, norms):
+    """Returns the directions, given the norms of `to_outputs`."""
+    return [
+        []
+        if norm is None
+        else [
+            ops.cast(at_least_float32(part) / norm, part.dtype)
+            for part in parts
+        ]
+        for parts, norm in zip(responses, norms, strict=True)
+    ]
 
 
 def to_gradients(upstream, directions, sizes):
@@ -41,7 +52,7 @@ def to_gradients(upstream, directions, sizes):
 
     Args:
         upstream: gradient with respect to the outputs.
-        directions: as `to_outputs` returns them.
+        directions: as `to_directions` returns them.
         sizes: the number of filters of each order.
     """
     return [

@@ -122,6 +122,7 @@ def ring_conv(
     config,
     data_format="channels_last",
     implementation="auto",
+    training=False,
 ):
     """Convolves a map with the kernels that `ring_kernels` stand for.
 
@@ -135,6 +136,8 @@ def ring_conv(
         data_format: `"channels_last"` or `"channels_first"`.
         implementation: one of `"auto"`, `"dense"`, `"slices"`, `"depthwise"`:
             how it is computed. All agree to rounding.
+        training: bool, whether a gradient will be asked for: then harmonics
+            keep what it takes, else they compute it again if it is.
 
     Returns:
         Tensor of shape `(batch, *new_spatial, num_filters)`, or channels
@@ -158,7 +161,7 @@ def ring_conv(
     if implementation == "depthwise":
         outputs = depthwise_ring_conv(inputs, ring_kernels, config)
     else:
-        outputs = slices_ring_conv(inputs, ring_kernels, config)
+        outputs = slices_ring_conv(inputs, ring_kernels, config, training)
     if data_format == "channels_first":
         outputs = ops.moveaxis(outputs, -1, 1)
     return outputs
