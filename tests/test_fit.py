@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 
-import benchmark
 import data
 import evaluate
 import filelock
@@ -510,22 +509,3 @@ def test_an_epoch_without_a_loss_is_not_the_best():
 def test_several_labels_get_a_probability_each(name):
     model = build_model(name, (8, 8, 1), 3, 2, classifier_activation="sigmoid")
     assert model.layers[-1].activation is keras.activations.sigmoid
-
-
-def test_benchmark_times_and_writes(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "LAYERS", ((3, 2, 6),))
-    monkeypatch.setattr(benchmark, "BATCH", 2)
-    output = tmp_path / "layers.json"
-    benchmark.main(
-        ["--suite", "layers", "--repeats", "1", "--output", str(output)]
-    )
-    report = json.loads(output.read_text())
-    assert {row["what"] for row in report["layers"]} == {
-        "plain 3x3",
-        "auto",
-        "dense",
-        "depthwise",
-    }
-    assert all(row["step_ms"] > 0 for row in report["layers"])
-    assert "plain 3x3" in capsys.readouterr().out
-    assert [p.name for p in pathlib.Path(tmp_path).iterdir()] == ["layers.json"]

@@ -45,23 +45,31 @@ def load_textures(size, seed=0):
     splits = {}
     for split, (band, per_class) in SPLITS.items():
         images, labels = [], []
-        for label, (_, load, part) in enumerate(SOURCES):
-            picture = _grey(load())[part]
+        for label, picture in enumerate(pictures()):
             first, last = (round(edge * len(picture)) for edge in band)
             for _ in range(per_class):
                 top = rng.integers(first, last - size + 1)
                 left = rng.integers(0, picture.shape[1] - size + 1)
                 crop = picture[top : top + size, left : left + size]
-                images.append(_standardise(crop))
+                images.append(standardise(crop))
                 labels.append(label)
         splits[split] = np.stack(images)[..., None], np.array(labels)
     return splits
 
 
-def _grey(picture):
-    return color.rgb2gray(picture) if picture.ndim == 3 else picture / 255.0
+def pictures():
+    """Returns the grey pictures, float64 in 0..1, in the order of `SOURCES`."""
+    grey = []
+    for _, load, part in SOURCES:
+        picture = load()
+        picture = (
+            color.rgb2gray(picture) if picture.ndim == 3 else picture / 255
+        )
+        grey.append(picture[part])
+    return grey
 
 
-def _standardise(crop):
+def standardise(crop):
+    """Returns a crop of zero mean and unit deviation, float32."""
     centred = crop - crop.mean()
     return (centred / max(centred.std(), 1e-6)).astype("float32")

@@ -1,0 +1,93 @@
+"""The benchmark runs from end to end; how fast things are is not tested."""
+
+import json
+
+import benchmark
+import benchmark_equivariance
+import benchmark_layers
+import benchmark_models
+import pytest
+import timing
+
+
+def run(suite, tmp_path):
+    output = tmp_path / "figures.json"
+    arguments = ["--suite", suite, "--repeats", "2", "--output", str(output)]
+    benchmark.main(arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+    return json.loads(output.read_text())[suite]
+
+
+def test_layers(tmp_path, monkeypatch, capsys):
+    layers = ((3, 4, (6, 6), 2), (3, 4, (4, 4, 4), 1))
+    monkeypatch.setattr(benchmark_layers, "LAYERS", layers)
+    images, volumes = "3 x 3, 4 ch, 6 x 6", "3 x 3 x 3, 4 ch, 4 x 4 x 4"
+    rows = run("layers", tmp_path)
+    names = ["plain", *benchmark_layers.RINGS]
+    assert [(row["case"], row["what"]) for row in rows] == [
+        *((images, name) for name in names),
+        *((volumes, name) for name in names if name != "depthwise"),
+    ]
+    for row in rows:
+        assert row["forward_ms"] > 0 and row["step_ms"] > 0
+        assert row["floor_ratio"] > 0
+    assert rows[0]["forward_ratio"] == rows[0]["step_ratio"] == 1
+    printed = capsys.readouterr().out
+    assert "harmonics" in printed and "floor" in printed
+
+
+def test_models(tmp_path, monkeypatch):
+    """Ratios are to the faster of the plain ones."""
+    networks = dict(list(benchmark_models.SETTINGS["2D"].networks.items())[:2])
+    tiny = benchmark_models.Setting((8, 8, 1), 2, width=2, networks=networks)
+    monkeypatch.setattr(benchmark_models, "SETTINGS", {"tiny": tiny})
+    monkeypatch.setattr(
+        timing,
+        "measure_alone",
+        lambda module, function, *arguments: {"first_s": 1.0, "memory_mib": 2},
+    )
+    rows = run("models", tmp_path)
+    assert {row["what"] for row in rows} == set(networks)
+    plain = [row["step_ms"] for row in rows if row["what"] == rows[0]["what"]]
+    for row in rows:
+        assert row["step_ratio"] == row["step_ms"] / min(plain)
+        assert row["first_ratio"] == row["memory_ratio"] == 1
+
+
+def test_first_step_is_measured_in_a_process_of_its_own():
+    found = timing.measure_alone("timing", "_summary", [4.0, 1.0, 2.0, 3.0])
+    assert found == [2.5, 0.3]
+
+
+def test_equivariance(tmp_path, monkeypatch):
+    """Hard rings are far from a plain kernel, and linear ones farther."""
+    monkeypatch.setattr(benchmark_equivariance, "KERNEL_SIZES", (7,))
+    monkeypatch.setattr(benchmark_equivariance, "SCALES", {"half": 0.5})
+    rows = run("equivariance", tmp_path)
+    errors = {row["what"]: row["error"] for row in rows}
+    assert 0.4 < errors["plain"] < 1
+    assert errors["hard"] < 0.1 * errors["plain"]
+    assert errors["linear"] < 0.5 * errors["hard"]
+    assert errors["harmonics, linear"] < 0.3 * errors["plain"]
+    for row in rows:
+        assert (row["grid_error"] < 1e-5) == (row["what"] != "plain")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--repeats", "0"], "--repeats 0"),
+        (["--output", "no/such/folder.json"], "no folder no/such"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        benchmark.main(arguments)
+
+
+def test_cases_take_turns():
+    calls = []
+    cases = {name: lambda name=name: calls.append(name) for name in "ab"}
+    timed = timing.time_in_turn(cases, repeats=2, title="", warm_up=1)
+    assert calls == list("ababab")
+    assert all(median > 0 and spread >= 0 for median, spread in timed.values())

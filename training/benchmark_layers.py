@@ -1,0 +1,89 @@
+"""One ring convolution beside the plain one, and beside its own floor.
+
+The floor of a ring convolution is one product of the size of its pointwise
+product: as many rows as there are cells, `num_rings * channels` by filters.
+"""
+
+import math
+
+import keras
+import numpy as np
+import timing
+from keras import ops
+
+import keras_sre
+
+# Kernel size, channels and filters, spatial shape, batch.
+LAYERS = (
+    (9, 64, (32, 32), 32),
+    (9, 128, (16, 16), 32),
+    (5, 64, (32, 32), 32),
+    (5, 256, (8, 8), 32),
+    (5, 512, (4, 4), 32),
+    (3, 64, (32, 32), 32),
+    (5, 32, (32, 32, 32), 2),
+    (3, 32, (32, 32, 32), 2),
+)
+PLAIN = "plain"  # a kernel of 3 taps along each axis
+RINGS = {
+    "auto": {},
+    "auto, harmonics": {"harmonics": (1, 2)},
+    "dense": {"implementation": "dense"},
+    "depthwise": {"implementation": "depthwise"},
+}
+
+
+def run(repeats):
+    """Returns one row, a dict, for each layer and way to compute it."""
+    rows = []
+    for size, channels, spatial, batch in LAYERS:
+        shape = " x ".join(map(str, spatial))
+        kernel = " x ".join([str(size)] * len(spatial))
+        case = f"{kernel}, {channels} ch, {shape}"
+        rows += _time_layer(case, size, channels, spatial, batch, repeats)
+    return rows
+
+
+def _time_layer(case, size, channels, spatial, batch, repeats):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch, *spatial, channels)).astype("float32")
+    x, y = ops.convert_to_tensor(x), ops.zeros_like(x)
+    rank = len(spatial)
+    plain = getattr(keras.layers, f"Conv{rank}D")
+    ring = getattr(keras_sre, f"SREConv{rank}D")
+    layers = {PLAIN: plain(channels, 3, padding="same")}
+    for name, options in RINGS.items():
+        if rank == 3 and name == "depthwise":
+            continue  # no backend has one: it would go slice by slice
+        layers[name] = ring(channels, size, padding="same", **options)
+    cases = {}
+    for name, layer in layers.items():
+        # Trainable, so that the gradient by the input is needed too.
+        scale = keras.layers.PReLU(shared_axes=list(range(1, rank + 1)))
+        model = keras.Sequential([keras.Input(x.shape[1:]), scale, layer])
+        model.compile("sgd", "mse", jit_compile="auto")
+        cases[name, "forward"] = predict_call(model, x)
+        cases[name, "step"] = train_call(model, x, y)
+    num_rings = layers["auto"].num_rings
+    rows = batch * math.prod(spatial), num_rings * channels
+    product = ops.ones(rows), ops.ones((num_rings * channels, channels))
+    cases["floor"] = lambda: ops.convert_to_numpy(ops.matmul(*product))
+    times = timing.time_in_turn(cases, repeats, case)
+    found = []
+    for name in layers:
+        row = {"case": case, "what": name}
+        for work in ("forward", "step"):
+            row[f"{work}_ms"], row[f"{work}_spread"] = times[name, work]
+            plain_ms, _ = times[PLAIN, work]
+            row[f"{work}_ratio"] = row[f"{work}_ms"] / plain_ms
+        row["floor_ratio"] = row["forward_ms"] / times["floor"][0]
+        found.append(row)
+    return found
+
+
+def predict_call(model, x):
+    return lambda: ops.convert_to_numpy(model.predict_on_batch(x))
+
+
+def train_call(model, x, y):
+    return lambda: model.train_on_batch(x, y)
