@@ -1,6 +1,7 @@
 """The benchmark runs from end to end; how fast things are is not tested."""
 
 import json
+import sys
 
 import benchmark
 import benchmark_equivariance
@@ -10,11 +11,13 @@ import pytest
 import timing
 
 
-def run(suite, tmp_path):
-    output = tmp_path / "figures.json"
+def run(suite, tmp_path, *options):
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    output = folder / "figures.json"
     arguments = ["--suite", suite, "--repeats", "2", "--output", str(output)]
-    benchmark.main(arguments)
-    assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+    benchmark.main([*arguments, *options])
+    assert [path.name for path in folder.iterdir()] == ["figures.json"]
     return json.loads(output.read_text())[suite]
 
 
@@ -46,12 +49,34 @@ def test_models(tmp_path, monkeypatch):
         "measure_alone",
         lambda module, function, *arguments: {"first_s": 1.0, "memory_mib": 2},
     )
-    rows = run("models", tmp_path)
-    assert {row["what"] for row in rows} == set(networks)
+    rows = run("models", tmp_path, "--torch-python", fake_torch(tmp_path))
+    assert {row["what"] for row in rows} == {*networks, "official"}
     plain = [row["step_ms"] for row in rows if row["what"] == rows[0]["what"]]
     for row in rows:
         assert row["step_ratio"] == row["step_ms"] / min(plain)
-        assert row["first_ratio"] == row["memory_ratio"] == 1
+        if row["what"] != "official":
+            assert row["first_ratio"] == row["memory_ratio"] == 1
+    asked = (tmp_path / "asked").read_text().split("\n")
+    # Three rounds to warm up and two that count.
+    assert asked == 5 * ['["official", "inference"]', '["official", "step"]']
+
+
+def fake_torch(folder):
+    """Returns an interpreter whose official network does nothing."""
+    path = folder / "torch_python"
+    path.write_text(
+        f"""#!{sys.executable}
+import sys
+print('["official"]', flush=True)
+asked = []
+for line in sys.stdin:
+    asked.append(line.strip())
+    print("done", flush=True)
+open({str(folder / "asked")!r}, "w").write("\\n".join(asked))
+"""
+    )
+    path.chmod(0o755)
+    return str(path)
 
 
 def test_first_step_is_measured_in_a_process_of_its_own():
@@ -78,6 +103,8 @@ def test_equivariance(tmp_path, monkeypatch):
     [
         (["--repeats", "0"], "--repeats 0"),
         (["--output", "no/such/folder.json"], "no folder no/such"),
+        (["--suite", "models", "--torch-python", "no/python"], "no/python"),
+        (["--suite", "models", "--torch-python", "false"], "cannot import"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message):

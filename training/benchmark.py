@@ -54,7 +54,9 @@ def print_rows(rows, title):
 
 
 def _cell(row, column):
-    value = row[column]
+    value = row.get(column)
+    if value is None:
+        return "-"
     if not isinstance(value, float):
         return str(value)
     if column.endswith("error"):
@@ -74,6 +76,12 @@ def main(argv=None):
     parser.add_argument(
         "--repeats", type=int, default=15, help="calls (or angles) counted (15)"
     )
+    parser.add_argument(
+        "--torch-python",
+        metavar="PATH",
+        help="an interpreter with torch and SRE_Conv or GMR_Conv: time their "
+        "networks as well (models)",
+    )
     parser.add_argument("--output", help="write the figures here as JSON")
     args = parser.parse_args(argv)
     if args.repeats < 1:
@@ -87,17 +95,17 @@ def main(argv=None):
         "cores": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
     }
-    for suite in [args.suite] if args.suite else SUITES:
-        report[suite] = SUITES[suite](args.repeats)
-        title = f"{suite}: {report['backend']}, {report['cores']} cores"
-        print_rows(report[suite], title)
-        if output:  # after each suite: the next takes minutes
-            try:
+    try:
+        for suite in [args.suite] if args.suite else SUITES:
+            options = {"torch_python": args.torch_python}
+            options = options if suite == "models" else {}
+            report[suite] = SUITES[suite](args.repeats, **options)
+            title = f"{suite}: {report['backend']}, {report['cores']} cores"
+            print_rows(report[suite], title)
+            if output:  # after each suite: the next takes minutes
                 write_json(output, report)
-            except OSError as error:
-                sys.exit(
-                    f"benchmark.py: cannot write {output}: {error.strerror}."
-                )
+    except (ValueError, OSError) as error:
+        sys.exit(f"benchmark.py: {error}")
 
 
 if __name__ == "__main__":

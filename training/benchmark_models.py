@@ -5,7 +5,12 @@ measured only once in a process: each network has one of its own for them.
 Ratios are to the faster of the plain network with XLA off and on.
 """
 
+import contextlib
 import dataclasses
+import functools
+import json
+import pathlib
+import subprocess
 import time
 
 import keras
@@ -64,56 +69,122 @@ SETTINGS = {
     ),
 }
 
+# Columns of the table, each but the spreads with its ratio.
+FIGURES = (
+    *("inference_ms", "inference_spread", "step_ms", "step_spread"),
+    *("first_s", "memory_mib"),
+)
 
-def run(repeats):
-    """Returns one row, a dict, for each network, with XLA off and on."""
-    rows = []
-    for name in SETTINGS:
-        rows += _time_setting(name, repeats)
+
+def run(repeats, torch_python=None):
+    """Returns one row, a dict, for each network, with XLA off and on.
+
+    Args:
+        repeats: int, how often each thing is timed.
+        torch_python: path of a Python interpreter that can import the official
+            packages, whose networks then take their turn with those in 2D.
+    """
+    with contextlib.ExitStack() as stack:
+        official = {}
+        if torch_python:
+            official = stack.enter_context(official_networks(torch_python))
+        rows = []
+        for name in SETTINGS:
+            rows += _time_setting(name, repeats, official)
+            official = {}
     return rows
 
 
-def _time_setting(setting, repeats):
-    modes = [True] if keras.backend.backend() == "jax" else [False, True]
+def _time_setting(setting, repeats, official):
+    modes = ["on"] if keras.backend.backend() == "jax" else ["auto", "on"]
     networks = list(SETTINGS[setting].networks)
-    names = [(network, jit) for jit in modes for network in networks]
-    alone = {
+    ours = [(network, mode) for mode in modes for network in networks]
+    figures = {
         name: timing.measure_alone(
             "benchmark_models", "first_step", setting, *name
         )
-        for name in names
+        for name in ours
     }
-    cases = {}
-    for name in names:
-        model, x, y = _compiled_model(setting, *name)
-        cases[*name, "step"] = train_call(model, x, y)
-        cases[*name, "inference"] = predict_call(model, x)
+    works = {name: _works(setting, *name) for name in ours}
+    for network, calls in official.items():
+        figures[network, "torch"], works[network, "torch"] = {}, calls
+    cases = {
+        (name, work): call
+        for name, calls in works.items()
+        for work, call in calls.items()
+    }
     times = timing.time_in_turn(cases, repeats, f"{setting} networks")
-    figures = {}
-    for name in names:
-        figures[name] = {}
-        for work in ("inference", "step"):
-            median, spread = times[*name, work]
-            figures[name] |= {f"{work}_ms": median, f"{work}_spread": spread}
-        figures[name] |= alone[name]
+    for (name, work), (median, spread) in times.items():
+        figures[name] |= {f"{work}_ms": median, f"{work}_spread": spread}
+    plain = {
+        figure: min(figures[networks[0], mode][figure] for mode in modes)
+        for figure in figures[ours[0]]
+    }
     rows = []
-    for network, jit in names:
-        row = {"case": setting, "what": network, "xla": "on" if jit else "auto"}
-        for figure, value in figures[network, jit].items():
-            row[figure] = value
+    for (network, mode), found in figures.items():
+        row = {"case": setting, "what": network, "xla": mode}
+        for figure in FIGURES:
+            row[figure] = found.get(figure)
             work, unit = figure.rsplit("_", 1)
-            if unit != "spread":
-                plain = min(
-                    figures[networks[0], mode][figure] for mode in modes
-                )
-                row[f"{work}_ratio"] = value / plain
+            if unit != "spread" and figure in found:
+                row[f"{work}_ratio"] = found[figure] / plain[figure]
         rows.append(row)
     return rows
 
 
-def first_step(setting, network, jit):
+def _works(setting, network, mode):
+    model, x, y = _compiled_model(setting, network, mode)
+    return {
+        "inference": predict_call(model, x),
+        "step": train_call(model, x, y),
+    }
+
+
+@contextlib.contextmanager
+def official_networks(python):
+    """Yields the calls of each official network, run by another interpreter.
+
+    Raises:
+        ValueError: if that interpreter cannot import any.
+    """
+    script = pathlib.Path(__file__).with_name("official_networks.py")
+    try:
+        process = subprocess.Popen(
+            [python, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    except OSError as error:
+        raise ValueError(
+            f"Received --torch-python {python}: {error.strerror}. Expected the "
+            "path of a Python interpreter."
+        ) from error
+    with process:  # closes its input, which ends it, and waits
+        names = json.loads(process.stdout.readline() or "[]")
+        if not names:
+            raise ValueError(
+                f"Received --torch-python {python}, which cannot import torch "
+                "and one of SRE_Conv and GMR_Conv. Install them there."
+            )
+
+        def ask(*request):
+            print(json.dumps(request), file=process.stdin, flush=True)
+            if not process.stdout.readline():
+                raise ValueError(f"The official network {request[0]} failed.")
+
+        yield {
+            name: {
+                work: functools.partial(ask, name, work)
+                for work in ("inference", "step")
+            }
+            for name in names
+        }
+
+
+def first_step(setting, network, mode):
     """Returns first-step seconds and peak memory of this process."""
-    model, x, y = _compiled_model(setting, network, jit)
+    model, x, y = _compiled_model(setting, network, mode)
     start = time.perf_counter()
     model.train_on_batch(x, y)
     seconds = time.perf_counter() - start
@@ -122,7 +193,7 @@ def first_step(setting, network, jit):
     return {"first_s": seconds, "memory_mib": timing.peak_memory()}
 
 
-def _compiled_model(setting, network, jit):
+def _compiled_model(setting, network, mode):
     setting = SETTINGS[setting]
     rng = np.random.default_rng(0)
     x = rng.normal(size=(setting.batch, *setting.input_shape)).astype("float32")
@@ -138,6 +209,6 @@ def _compiled_model(setting, network, jit):
         keras.optimizers.SGD(1e-3, momentum=0.9),
         "sparse_categorical_crossentropy",
         # "auto" is what users get who do not think of it.
-        jit_compile=True if jit else "auto",
+        jit_compile=True if mode == "on" else "auto",
     )
     return model, x, y
