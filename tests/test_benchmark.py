@@ -1,7 +1,6 @@
 """The benchmark runs from end to end; how fast things are is not tested."""
 
 import json
-import sys
 
 import benchmark
 import benchmark_equivariance
@@ -65,7 +64,7 @@ def fake_torch(folder):
     """Returns an interpreter whose official network does nothing."""
     path = folder / "torch_python"
     path.write_text(
-        f"""#!{sys.executable}
+        f"""#!/usr/bin/env python3
 import sys
 print('["official"]', flush=True)
 asked = []
