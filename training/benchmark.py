@@ -41,7 +41,12 @@ SUITES = {
 
 def print_rows(rows, title):
     """Prints dicts of one suite as a table, spreads beside their medians."""
-    columns = [name for name in rows[0] if not name.endswith("_spread")]
+    columns = [
+        name
+        for name in rows[0]
+        if not name.endswith("_spread")
+        and any(row.get(name) is not None for row in rows)
+    ]
     grid = table.Table(title=title)
     for column in columns:
         left = column in ("case", "what")

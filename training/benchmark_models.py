@@ -72,7 +72,7 @@ SETTINGS = {
 # Columns of the table, each but the spreads with its ratio.
 FIGURES = (
     *("inference_ms", "inference_spread", "step_ms", "step_spread"),
-    *("first_s", "memory_mib"),
+    *("first_s", "memory_mib", "program_mib"),
 )
 
 
@@ -183,14 +183,47 @@ def official_networks(python):
 
 
 def first_step(setting, network, mode):
-    """Returns first-step seconds and peak memory of this process."""
+    """Returns first-step seconds and peak memory of this process.
+
+    With JAX also what XLA plans for the gradient's program: its arguments,
+    outputs and temporaries.
+    """
     model, x, y = _compiled_model(setting, network, mode)
     start = time.perf_counter()
     model.train_on_batch(x, y)
     seconds = time.perf_counter() - start
     for _ in range(3):
         model.train_on_batch(x, y)
-    return {"first_s": seconds, "memory_mib": timing.peak_memory()}
+    found = {"first_s": seconds, "memory_mib": timing.peak_memory()}
+    if keras.backend.backend() == "jax":
+        found["program_mib"] = _program_memory(model, x, y)
+    return found
+
+
+def _program_memory(model, x, y):
+    import jax
+
+    def loss(trainable, others, x, y):
+        scores, others = model.stateless_call(
+            trainable, others, x, training=True
+        )
+        return keras.ops.mean(keras.losses.get(model.loss)(y, scores)), others
+
+    weights = [
+        [weight.value for weight in weights]
+        for weights in (
+            model.trainable_variables,
+            model.non_trainable_variables,
+        )
+    ]
+    program = jax.jit(jax.grad(loss, has_aux=True)).lower(*weights, x, y)
+    planned = program.compile().memory_analysis()
+    parts = (
+        planned.argument_size_in_bytes,
+        planned.output_size_in_bytes,
+        planned.temp_size_in_bytes,
+    )
+    return sum(parts) / 2**20
 
 
 def _compiled_model(setting, network, mode):
