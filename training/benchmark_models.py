@@ -3,12 +3,16 @@
 The first step, most of which is compilation, and the peak memory can be
 measured only once in a process: each network has one of its own for them.
 Ratios are to the faster of the plain network with XLA off and on.
+
+What no ring network can beat is the time of its products alone: the pointwise
+product of each of its convolutions, and in training the two of the gradient.
 """
 
 import contextlib
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 import subprocess
 import time
@@ -18,6 +22,7 @@ import numpy as np
 import timing
 from benchmark_layers import predict_call
 from benchmark_layers import train_call
+from keras import ops
 from models import build_model
 
 
@@ -106,6 +111,10 @@ def _time_setting(setting, repeats, official):
         for name in ours
     }
     works = {name: _works(setting, *name) for name in ours}
+    for network, options in SETTINGS[setting].networks.items():
+        if options["name"].startswith("sre"):
+            name = f"{network}: products", "-"
+            figures[name], works[name] = {}, _products(setting, network)
     for network, calls in official.items():
         figures[network, "torch"], works[network, "torch"] = {}, calls
     cases = {
@@ -137,6 +146,37 @@ def _works(setting, network, mode):
     return {
         "inference": predict_call(model, x),
         "step": train_call(model, x, y),
+    }
+
+
+def _products(setting, network):
+    """Returns the calls that run a ring network's products and nothing else."""
+    model, x, _ = _compiled_model(setting, network, "auto")
+    forward, gradient = [], []
+    for layer in model.layers:
+        if not hasattr(layer, "ring_kernel"):
+            continue
+        rows = len(x) * math.prod(layer.output.shape[1:-1])
+        for kernel in [layer.ring_kernel, *layer.harmonic_kernels.values()]:
+            if kernel is not None:
+                rings, channels, filters = kernel.shape
+                forward.append((rows, rings * channels, filters))
+                gradient.append((channels, rows, rings * filters))
+                gradient.append((rows, rings * filters, channels))
+
+    def multiply(*sizes):
+        pairs = [(ops.ones((n, k)), ops.ones((k, m))) for n, k, m in sizes]
+
+        def call():
+            for pair in pairs:
+                product = ops.matmul(*pair)
+            ops.convert_to_numpy(product)  # waits for those before as well
+
+        return call
+
+    return {
+        "inference": multiply(*forward),
+        "step": multiply(*forward, *gradient),
     }
 
 
@@ -207,7 +247,7 @@ def _program_memory(model, x, y):
         scores, others = model.stateless_call(
             trainable, others, x, training=True
         )
-        return keras.ops.mean(keras.losses.get(model.loss)(y, scores)), others
+        return ops.mean(keras.losses.get(model.loss)(y, scores)), others
 
     weights = [
         [weight.value for weight in weights]
