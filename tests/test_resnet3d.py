@@ -67,15 +67,11 @@ def test_invariant_at_every_depth(build, profile, rng):
 
 
 @pytest.mark.parametrize("size", [9, 12])
-def test_invariant_with_harmonics(size, tmp_path, rng):
+def test_invariant_with_harmonics(size, rng):
     kernel_sizes = (5, 3, 3, 3) if size == 9 else (3, 3, 3, 3)
     options = {"harmonics": (1, 2), "width": 4, "kernel_sizes": kernel_sizes}
     model = assert_invariant(SREResNet3D18, size, "small", rng, **options)
     assert_harmonics_where_there_are_taps(model, (1, 2))
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    x = rng.normal(size=(1, *model.input_shape[1:])).astype("float32")
-    assert_close(again.predict_on_batch(x), model.predict_on_batch(x))
 
 
 def assert_invariant(build, size, stem, rng, **options):
