@@ -1,6 +1,7 @@
 """Suites: which runs they hold, what they skip, and the table."""
 
 import csv
+import dataclasses
 
 import fit
 import pytest
@@ -103,6 +104,19 @@ def test_comparison_differs_in_the_network_alone(tmp_path):
     assert {c.epochs for c in ran.values()} == {1}
     with open(tmp_path / "results.csv", newline="") as file:
         assert [row["model"] for row in csv.DictReader(file)] == list(names)
+
+
+def test_comparison_trains_nothing_twice():
+    settings = {**TINY, "recipe": "paper", "kernel_sizes": None}
+    config = RunConfig(**settings, ring_profile="hard").resolve()
+    paper = suite.recipe_for("textures", "paper")
+    config = dataclasses.replace(config, kernel_sizes=paper.kernel_sizes)
+    assert list(suite.compared(config)) == ["plain", "plain_turned", "paper"]
+    turned = dataclasses.replace(config, augment_rotation=True)
+    assert list(suite.compared(turned)) == ["plain_turned", "paper"]
+    plain = dataclasses.replace(config, model="resnet18")
+    with pytest.raises(ValueError, match="--compare with --model resnet18"):
+        suite.compared(plain)
 
 
 def test_finished_runs_are_skipped_and_all_are_in_the_table(tmp_path, capsys):

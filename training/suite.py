@@ -51,23 +51,38 @@ def make_configs(settings, which, datasets, seeds):
 
 
 def compared(config):
-    """Returns a dict of four `RunConfig`s that differ in the network alone.
+    """Returns a dict of `RunConfig`s that differ in the network alone.
 
     The plain twin, the same trained on turned and mirrored images, the paper's
-    rings, and the network itself.
+    rings, and the network itself; none of them twice.
+
+    Raises:
+        ValueError: if the network itself is a plain one.
     """
     paper = recipe_for(config.dataset, "paper")
     plain = dataclasses.replace(config, model=twin_of(config.model))
-    return {
+    if plain == config:
+        raise ValueError(
+            f"Received --compare with --model {config.model}, which is what "
+            "the others are compared with. Choose an sre_ model, or none."
+        )
+    found = {
         "plain": plain,
         "plain_turned": dataclasses.replace(plain, augment_rotation=True),
         "rings": dataclasses.replace(
             config,
             kernel_sizes=paper.kernel_sizes,
+            num_rings=None,
             ring_profile=paper.ring_profile,
             harmonics=paper.harmonics,
         ),
         config.recipe: config,
+    }
+    later = list(found.values())
+    return {
+        name: one
+        for i, (name, one) in enumerate(found.items(), start=1)
+        if one not in later[i:]
     }
 
 
