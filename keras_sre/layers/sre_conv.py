@@ -19,7 +19,7 @@ class SREConv2D(BaseSREConv):
     Exactness: at stride 1 the layer commutes with the eight symmetries of the
     square grid (90-degree turns and flips) exactly, up to rounding, with
     `"same"` and `"valid"` padding. At other angles it does up to sampling
-    error, which the profiles `"area"` and `"linear"` make 1.4 to 3.5 times
+    error, which the profiles `"area"` and `"linear"` make 1.4 to 2.9 times
     smaller. A stride keeps exactness only if it samples symmetrically: on a
     map of side `n`, if `(n - kernel_size) % strides == 0` (`"valid"`), or if
     `(ceil(n / strides) - 1) * strides + kernel_size - n` is even and not
