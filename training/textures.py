@@ -42,10 +42,11 @@ def load_textures(size, seed=0):
             "more than 64 pixels: use 28, 32 or 64."
         )
     rng = np.random.default_rng(seed)
+    loaded = pictures()
     splits = {}
     for split, (band, per_class) in SPLITS.items():
         images, labels = [], []
-        for label, picture in enumerate(pictures()):
+        for label, picture in enumerate(loaded):
             first, last = (round(edge * len(picture)) for edge in band)
             for _ in range(per_class):
                 top = rng.integers(first, last - size + 1)
