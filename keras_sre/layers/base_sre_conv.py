@@ -143,11 +143,11 @@ class BaseSREConv(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(
             ndim=self.rank + 2, axes={channels_axis: channels}
         )
-        kernels, first = {}, 0
+        kernels, first = [], 0
         for (order, count), bank in zip(
             self._num_filters.items(), self._banks, strict=True
         ):
-            kernels[order] = self.add_weight(
+            weight = self.add_weight(
                 name=f"harmonic_kernel_{order}" if order else "ring_kernel",
                 shape=(bank.shape[1], channels // self.groups, count),
                 initializer=DenseKernelVariance(
@@ -156,9 +156,10 @@ class BaseSREConv(keras.layers.Layer):
                 regularizer=self.kernel_regularizer,
                 constraint=self.kernel_constraint,
             )
+            kernels.append(weight)
             first += count
-        self.ring_kernel = kernels.pop(0, None)
-        self.harmonic_kernels = kernels
+        # A list: TensorFlow refuses to save dicts whose keys are no strings.
+        self._ring_kernels = kernels
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
@@ -168,6 +169,21 @@ class BaseSREConv(keras.layers.Layer):
                 regularizer=self.bias_regularizer,
                 constraint=self.bias_constraint,
             )
+
+    @property
+    def ring_kernel(self):
+        """The weights of the ordinary filters, `None` if there are none."""
+        return self._kernels_by_order().get(0)
+
+    @property
+    def harmonic_kernels(self):
+        """A dict from each order to the weights of its filters."""
+        kernels = self._kernels_by_order()
+        return {order: kernels[order] for order in kernels if order}
+
+    def _kernels_by_order(self):
+        kernels = getattr(self, "_ring_kernels", ())
+        return dict(zip(self._num_filters, kernels, strict=False))
 
     @property
     def kernel(self):
@@ -182,18 +198,13 @@ class BaseSREConv(keras.layers.Layer):
                 f"Layer {self.name!r} has no kernel yet. Build it first, for "
                 "example by calling it on data."
             )
-        kernels = map(ops.convert_to_tensor, self._ring_kernels())
+        kernels = map(ops.convert_to_tensor, self._ring_kernels)
         return expand_kernels(list(kernels), self._config)
-
-    def _ring_kernels(self):
-        """Returns the weights of each order."""
-        kernels = [self.ring_kernel, *self.harmonic_kernels.values()]
-        return [kernel for kernel in kernels if kernel is not None]
 
     def call(self, inputs, training=None):
         outputs = ring_conv(
             inputs,
-            self._ring_kernels(),
+            self._ring_kernels,
             self._config,
             data_format=self.data_format,
             implementation=self.implementation,
