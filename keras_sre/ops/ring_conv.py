@@ -154,11 +154,12 @@ def ring_conv(
     ring_kernels = [as_tensor(ring_kernel) for ring_kernel in ring_kernels]
     if implementation == "auto":
         implementation = fastest_implementation(config)
-    if implementation == "dense":
-        return _dense(inputs, ring_kernels, config, data_format)
     if data_format == "channels_first":
+        # TensorFlow has no convolution of such maps on every CPU.
         inputs = ops.moveaxis(inputs, 1, -1)
-    if implementation == "depthwise":
+    if implementation == "dense":
+        outputs = _dense(inputs, ring_kernels, config)
+    elif implementation == "depthwise":
         outputs = depthwise_ring_conv(inputs, ring_kernels, config)
     else:
         outputs = slices_ring_conv(inputs, ring_kernels, config, training)
@@ -181,25 +182,23 @@ def fastest_implementation(config):
     return "slices"
 
 
-def _dense(inputs, ring_kernels, config, data_format):
+def _dense(inputs, ring_kernels, config):
     kernel = expand_kernels(ring_kernels, config)
-    channels_last = data_format == "channels_last"
-    first_axis = 1 if channels_last else 2
     strides, padding = config.strides, config.padding
     if math.prod(config.kernel_size) == 1:
         # A strided convolution would read the same cells, but TensorFlow's
         # gradient of it crashes with 3 threads and few channels.
         steps = [slice(None, None, stride) for stride in strides]
-        inputs = inputs[(slice(None),) * first_axis + tuple(steps)]
+        inputs = inputs[(slice(None), *steps)]
         strides = 1
-        if config.groups == 1 and channels_last:
+        if config.groups == 1:
             # A product: backends are slower when they call it a convolution.
             *shape, channels = ops.shape(inputs)
             kernel = ops.reshape(kernel, kernel.shape[-2:])
             outputs = ops.matmul(ops.reshape(inputs, (-1, channels)), kernel)
             return ops.reshape(outputs, (*shape, kernel.shape[-1]))
     if padding == "causal":
-        inputs = pad(inputs, config.paddings(inputs.shape[1:-1]), first_axis)
+        inputs = pad(inputs, config.paddings(inputs.shape[1:-1]))
         padding = "valid"
     outputs = ops.conv(
         inputs,
@@ -207,12 +206,10 @@ def _dense(inputs, ring_kernels, config, data_format):
         strides=strides,
         padding=padding,
         dilation_rate=config.dilation_rate,
-        data_format=data_format,
+        data_format="channels_last",
     )
     if not any(config.orders):
         return outputs
-    if not channels_last:
-        outputs = ops.moveaxis(outputs, 1, -1)
     shape = ops.shape(outputs)[:-1]
     per_group = outputs.shape[-1] // config.groups
     grouped = ops.reshape(outputs, (*shape, config.groups, per_group))
@@ -223,5 +220,4 @@ def _dense(inputs, ring_kernels, config, data_format):
     )
     outputs, _ = to_outputs(responses, config.orders)
     num_filters = sum(k.shape[-1] for k in ring_kernels)
-    outputs = ops.reshape(outputs, (*shape, num_filters))
-    return outputs if channels_last else ops.moveaxis(outputs, -1, 1)
+    return ops.reshape(outputs, (*shape, num_filters))
