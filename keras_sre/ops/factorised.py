@@ -19,37 +19,41 @@ from keras_sre.ops.responses import split_parts
 from keras_sre.ops.responses import to_directions
 from keras_sre.ops.responses import to_gradients
 from keras_sre.ops.responses import to_outputs
-from keras_sre.ops.ring_sum import depthwise_ring_sums
+from keras_sre.ops.ring_sum import depthwise_ring_means
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.ring_sum import sum_of_ring_sums
+from keras_sre.ops.ring_sum import tap_sums
 from keras_sre.ops.tiling import exceeds_cache
 from keras_sre.ops.tiling import map_tiles
 
 
 def depthwise_ring_conv(x, ring_kernels, config):
     """Ring convolution by the backend's depthwise convolution."""
-    x = pad(x, config.paddings(ops.shape(x)[1:-1]))
-    groups = config.groups
+    groups, inside = config.groups, None
+    if config.padding != "same" or max(config.strides) > 1:
+        x = pad(x, config.paddings(ops.shape(x)[1:-1]))
+        inside = (slice(None),) + tuple(
+            slice(span // 2, span // 2 - span or None, stride)
+            for span, stride in zip(config.spans, config.strides, strict=True)
+        )
 
     def respond(filters, weights):
-        sums = depthwise_ring_sums(
-            x, filters, config.strides, config.dilation_rate
-        )  # (..., rings * channels)
+        means = depthwise_ring_means(x, filters, config.dilation_rate)
+        if inside:
+            means = [mean[inside] for mean in means]
         if groups == 1:
-            return ops.matmul(sums, weights[0])[..., None, :]
-        rings = ops.split(sums, len(filters), axis=-1)
-        sums = join(_split_groups(ring, groups) for ring in rings)
-        return _product(sums, weights)  # sums: (..., groups, rings * channels)
+            return _pointwise(join(means), weights[0])
+        return _product(join(_split_groups(m, groups) for m in means), weights)
 
     responses = [
         [
-            respond(filters, _weights(ring_kernel, groups, "bcf"))
+            respond(filters, _mean_weights(ring_kernel, filters, groups))
             for filters in bank
         ]
         for bank, ring_kernel in zip(config.banks, ring_kernels, strict=True)
     ]
     outputs, _ = to_outputs(responses, config.orders)
-    return _merge_groups(outputs)
+    return outputs if groups == 1 else _merge_groups(outputs)
 
 
 def slices_ring_conv(x, ring_kernels, config, training):
@@ -269,6 +273,24 @@ def _product(x, weights):
         rows = ops.reshape(x, (-1, groups, num_inputs))
         outputs = ops.einsum("ngi,gio->ngo", rows, weights)
     return ops.reshape(outputs, (*ops.shape(x)[:-1], num_outputs))
+
+
+def _mean_weights(ring_kernel, filters, groups):
+    """Returns `_weights` of ring means instead of ring sums."""
+    scale = ops.cast(tap_sums(filters), ring_kernel.dtype)
+    return _weights(ring_kernel * scale[:, None, None], groups, "bcf")
+
+
+def _pointwise(x, weights):
+    """As `_product` for one group, by a convolution: edge runtimes like it."""
+    shape = ops.shape(x)
+    if len(shape) == 5:  # they have no good one in 3D
+        x = ops.reshape(x, (-1, *shape[2:]))
+    kernel = ops.reshape(weights, (1,) * (len(x.shape) - 2) + weights.shape)
+    outputs = ops.conv(x, kernel, data_format="channels_last")
+    if len(shape) == 5:
+        outputs = ops.reshape(outputs, (-1, *shape[1:-1], weights.shape[-1]))
+    return outputs
 
 
 def _outer(x, y):

@@ -12,6 +12,8 @@ import itertools
 import numpy as np
 from keras import ops
 
+FAST_WINDOW = 25  # taps; beyond, depthwise kernels of edge runtimes are slow
+
 
 def ring_sums(x, filters, strides, dilation_rate):
     """Returns all ring sums side by side, made of shifted slices and adds.
@@ -56,61 +58,107 @@ def sum_of_ring_sums(maps, filters, strides, dilation_rate):
     )
 
 
-def depthwise_ring_sums(x, filters, strides, dilation_rate):
-    """As `ring_sums`, by the backend's depthwise convolution.
+def depthwise_ring_means(x, filters, dilation_rate):
+    """Returns all ring means, by the backend's depthwise convolution.
 
-    The form for runtimes with a good depthwise kernel and no fusion. A third
-    spatial axis, for which no backend has one, is summed slice by slice.
+    The form for runtimes with a good depthwise kernel and no fusion, as on
+    edge devices. Those are fast for windows of up to 25 taps: a ring that needs
+    a larger one is the sum of several small, dilated ones (`_windows`). A third
+    spatial axis is summed slice by slice.
+
+    A *mean* is a ring sum over `tap_sums`. Sums of 1 and of 32 taps would not
+    share the range of an 8-bit integer.
 
     Args:
-        x: tensor of shape `(batch, *spatial, channels)`, padded, rank 1 to 3.
+        x: tensor of shape `(batch, *spatial, channels)`, rank 1 to 3.
         filters: array of shape `(num_rings, *kernel_size)`.
-        strides: tuple of ints, one per spatial axis.
         dilation_rate: tuple of ints, one per spatial axis.
 
     Returns:
-        Tensor of shape `(batch, *new_spatial, num_rings * channels)`, rings
-        outermost.
+        List of tensors of the shape of `x`: there are zeros around it.
     """
     rank = filters.ndim - 1
+    filters = filters / tap_sums(filters).reshape(-1, *[1] * rank)
     if rank < 3:
-        return _depthwise(x, filters, strides, dilation_rate)
-    window = _Window(filters, strides, dilation_rate)
-    total = 0
+        return [_planar_sum(x, ring, dilation_rate) for ring in filters]
+    window = _Window(filters, (1, 1, 1), dilation_rate)
+    before, after = window.spans[0] // 2, -(-window.spans[0] // 2)
+    x = ops.pad(x, [(0, 0), (before, after), (0, 0), (0, 0), (0, 0)])
+    terms = [[] for _ in filters]
     for index in range(len(window.pairs[0])):
         if not filters[:, index].any():
             continue
         slices = window.pair(x, 0, index)
-        batch, new_depth, *rest = ops.shape(slices)
-        flat = ops.reshape(slices, (batch * new_depth, *rest))
-        sums = _depthwise(
-            flat, filters[:, index], strides[1:], dilation_rate[1:]
-        )
-        total = total + ops.reshape(
-            sums, (batch, new_depth, *ops.shape(sums)[1:])
-        )
-    return total
+        shape = ops.shape(slices)
+        slices = ops.reshape(slices, (-1, *shape[2:]))
+        for term, plane in zip(terms, filters[:, index], strict=True):
+            if plane.any():
+                term.append(_planar_sum(slices, plane, dilation_rate[1:]))
+    return [ops.reshape(_sum_tensors(t), (-1, *shape[1:])) for t in terms]
 
 
-def _depthwise(x, filters, strides, dilation_rate):
-    num_rings, channels = len(filters), x.shape[-1]
-    kernel = np.moveaxis(filters, 0, -1)[..., None, :]  # (*kernel, 1, rings)
-    kernel = np.repeat(kernel, channels, axis=-2)
-    # Some backends take one stride for all axes only: thin out afterwards.
-    step = strides[0] if len(set(strides)) == 1 else 1
-    sums = ops.depthwise_conv(
+def tap_sums(filters):
+    """Returns the sum of the absolute taps of each ring."""
+    return np.abs(filters).sum(axis=tuple(range(1, filters.ndim)))
+
+
+def _planar_sum(x, ring, dilation_rate):
+    """A ring sum along one or two axes."""
+    sums = [
+        _sum_tensors(
+            _depthwise(x, window, np.multiply(steps, dilation_rate))
+            for window, steps in mirror_images
+        )
+        for mirror_images in _windows(ring)
+    ]
+    return _sum_tensors(sums)
+
+
+def _windows(ring):
+    """Returns small windows that add up to a ring, each with its dilation.
+
+    The ring in the smallest centred window, if that is small. Else windows of
+    the taps at `-a, 0, a` of one axis and `-b, 0, b` of the other, for all
+    distances `a` and `b` at which the ring has taps.
+
+    Returns:
+        List of lists of `(window, dilation_rate)`. An inner list holds the
+        windows of `(a, b)` and of `(b, a)`: summed first, they make the order
+        of the axes no matter, also for integers, which round every sum.
+    """
+    margins = np.argwhere(ring).min(axis=0)
+    trimmed = ring[tuple(slice(m, -m or None) for m in margins)]
+    if trimmed.size <= FAST_WINDOW:
+        return [[(trimmed, (1,) * ring.ndim)]]
+    left, groups = ring.copy(), {}
+    firsts = itertools.product(*(range((n + 1) // 2) for n in ring.shape))
+    # Diagonal ones first: they hold the same taps of either axis.
+    for first in sorted(firsts, key=lambda first: len(set(first)) > 1):
+        if not left[first]:
+            continue
+        taps = [
+            sorted({i, n // 2, n - 1 - i} if n % 2 else {i, n - 1 - i})
+            for i, n in zip(first, ring.shape, strict=True)
+        ]
+        steps = [np.diff(t).max(initial=1) for t in taps]
+        grid = np.ix_(*taps)
+        mirror_images = groups.setdefault(tuple(sorted(first)), [])
+        mirror_images.append((left[grid], steps))
+        left[grid] = 0
+    return list(groups.values())
+
+
+def _depthwise(x, window, dilation_rate):
+    if window.size == 1:
+        return x if window.item() == 1 else x * window.item()
+    kernel = np.repeat(window[..., None, None], x.shape[-1], axis=-2)
+    return ops.depthwise_conv(
         x,
         ops.cast(kernel, x.dtype),
-        strides=step,
-        padding="valid",
-        dilation_rate=dilation_rate,
+        padding="same",
+        dilation_rate=tuple(map(int, dilation_rate)),
         data_format="channels_last",
-    )  # (..., channels * rings), rings innermost
-    if step == 1:
-        sums = sums[(slice(None), *(slice(None, None, s) for s in strides))]
-    shape = tuple(ops.shape(sums)[:-1])
-    sums = ops.reshape(sums, (*shape, channels, num_rings))
-    return ops.reshape(ops.swapaxes(sums, -1, -2), (*shape, -1))
+    )
 
 
 class _Window:
