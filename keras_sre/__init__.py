@@ -2,6 +2,9 @@
 
 from keras_sre import applications
 from keras_sre._version import __version__
+from keras_sre.exporting import ExportError
+from keras_sre.exporting import ExportReport
+from keras_sre.exporting import export
 from keras_sre.layers import SREConv1D
 from keras_sre.layers import SREConv2D
 from keras_sre.layers import SREConv3D
@@ -10,6 +13,8 @@ from keras_sre.layers import SymmetricPooling2D
 from keras_sre.layers import SymmetricPooling3D
 
 __all__ = [
+    "ExportError",
+    "ExportReport",
     "SREConv1D",
     "SREConv2D",
     "SREConv3D",
@@ -18,4 +23,5 @@ __all__ = [
     "SymmetricPooling3D",
     "__version__",
     "applications",
+    "export",
 ]

@@ -149,7 +149,10 @@ def _train_and_test(config, dataset, folder, progress, logs):
             evaluate.predict(model, dataset.splits["test"][0]),
             dataset.task,
         )
-    model.save(folder / "model.keras", include_optimizer=False)
+    # Not compiled: without the optimizer's variables, two thirds of the file.
+    keras.Model(model.inputs, model.outputs, name=model.name).save(
+        folder / "model.keras"
+    )
     history = pd.DataFrame(epochs, index=range(1, len(epochs) + 1))
     history.to_csv(folder / "history.csv", index_label="epoch")
     write_json(folder / CONFIG, _describe(config, dataset))

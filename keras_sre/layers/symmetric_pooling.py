@@ -30,24 +30,41 @@ class BaseSymmetricPooling(keras.layers.Layer):
     def call(self, inputs):
         first_axis = 1 if self.data_format == "channels_last" else 2
         sizes = inputs.shape[first_axis : first_axis + self.rank]
-        # Ordinary pooling is symmetric where it divides the size, but not all
-        # backends have it for volumes in float64.
-        dtype = keras.backend.standardize_dtype(inputs.dtype)
-        if (self.rank < 3 or dtype != "float64") and all(
+        # Ordinary pooling is symmetric where it divides the size.
+        if all(
             size is not None and size % pool == 0
             for size, pool in zip(sizes, self.pool_size, strict=True)
         ):
-            pool = ops.average_pool if self.mode == "average" else ops.max_pool
-            return pool(
-                inputs,
-                self.pool_size,
-                strides=self.pool_size,
-                data_format=self.data_format,
-            )
+            return self._pool_evenly(inputs)
         outputs = inputs
         for axis, stride in enumerate(self.pool_size, start=first_axis):
             outputs = _pool_axis(outputs, axis, stride, self.mode)
         return outputs
+
+    def _pool_evenly(self, x):
+        pool = ops.average_pool if self.mode == "average" else ops.max_pool
+        if self.rank < 3:
+            return pool(
+                x,
+                self.pool_size,
+                strides=self.pool_size,
+                data_format=self.data_format,
+            )
+        # Planes, then depth: edge runtimes pool no volumes.
+        channels_first = self.data_format == "channels_first"
+        if channels_first:
+            x = ops.moveaxis(x, 1, -1)
+        _, depth, height, width, channels = x.shape
+        before, *inside = self.pool_size
+        x = ops.reshape(x, (-1, height, width, channels))
+        x = pool(x, inside, strides=inside, data_format="channels_last")
+        _, height, width, _ = x.shape
+        x = ops.reshape(x, (-1, depth, height * width, channels))
+        x = pool(
+            x, (before, 1), strides=(before, 1), data_format="channels_last"
+        )
+        x = ops.reshape(x, (-1, depth // before, height, width, channels))
+        return ops.moveaxis(x, -1, 1) if channels_first else x
 
     def compute_output_shape(self, input_shape):
         shape = list(input_shape)

@@ -12,12 +12,14 @@ last. Those of order 0 have no direction: an empty list.
 
 import itertools
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_sre.ops.backend import at_least_float32
 
 EPSILON = 1e-8
+NORM_SCOPE = "harmonic_norm"  # names what computes a norm in exported graphs
 
 
 def to_outputs(responses, orders):
@@ -28,8 +30,9 @@ def to_outputs(responses, orders):
             outputs += parts
             norms.append(None)
             continue
-        squares = [ops.square(at_least_float32(part)) for part in parts]
-        norms.append(ops.sqrt(sum(squares) + EPSILON))
+        with keras.name_scope(NORM_SCOPE):
+            squares = [ops.square(at_least_float32(part)) for part in parts]
+            norms.append(ops.sqrt(sum(squares) + EPSILON))
         outputs.append(ops.cast(norms[-1], parts[0].dtype))
     return join(outputs), norms
 

@@ -1,0 +1,299 @@
+"""From a Keras model to a file that runs without Keras, checked by running it.
+
+`formats.py` writes SavedModel, LiteRT and ONNX, with each ring layer in the
+form that is fastest there; `quantization.py` shrinks a LiteRT file;
+`runtimes.py` runs what came out.
+"""
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+
+from keras_sre import validation
+from keras_sre.exporting import formats
+from keras_sre.exporting import quantization as quantizer
+from keras_sre.exporting import runtimes
+
+__all__ = ["ExportError", "ExportReport", "export"]
+
+SUFFIXES = {".tflite": "litert", ".onnx": "onnx"}
+
+# The largest difference from Keras that an export may have, relative to the
+# largest output.
+TOLERANCES = {None: 1e-4, "float16": 0.03, "dynamic": 0.2, "int8": 0.3}
+NUM_SAMPLES = 8  # random ones, where there are no real ones
+NUM_CHECKED = 64
+BATCH_SIZE = 3  # the second one that a file is tried at; the first is 1
+
+
+class ExportError(RuntimeError):
+    """An exported file does not do what the Keras model does."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """What `export` wrote, and how it compares with Keras.
+
+    Attributes:
+        path: `pathlib.Path` of the file (SavedModel: the directory).
+        format: `"litert"`, `"onnx"` or `"saved_model"`.
+        quantization: as given to `export`.
+        bytes: int, the size of the file or of all files.
+        latency_ms: float, median milliseconds for one sample on one thread;
+            `None` if it was not run.
+        difference: float, the largest difference from Keras' outputs, relative
+            to the largest of them; `None` if it was not run.
+        agreement: float, the share of samples for which the largest output is
+            the same one as in Keras; `None` if outputs are no class scores.
+        batch_sizes: tuple of ints, those it ran at.
+    """
+
+    path: pathlib.Path
+    format: str
+    quantization: str | None
+    bytes: int
+    latency_ms: float | None = None
+    difference: float | None = None
+    agreement: float | None = None
+    batch_sizes: tuple = ()
+
+    def __str__(self):
+        size = f"{self.bytes / 1e6:.2f} MB"
+        parts = [f"{self.path}: {self.format}", self.quantization, size]
+        if self.difference is not None:
+            parts.append(f"difference from Keras {self.difference:.1g}")
+        if self.agreement is not None:
+            parts.append(f"the same class for {100 * self.agreement:.1f} %")
+        if self.latency_ms is not None:
+            parts.append(f"{self.latency_ms:.2f} ms a sample")
+        return ", ".join(filter(None, parts))
+
+
+def export(
+    model,
+    path,
+    *,
+    format=None,
+    quantization=None,
+    representative_data=None,
+    verify=True,
+):
+    """Writes a model for a runtime without Keras, and checks it there.
+
+    Ring layers keep their parameter count: they become small depthwise
+    convolutions, or slices and adds, and one pointwise product; batch
+    normalisation is folded into it. LiteRT files hold built-in operations only.
+    An `"int8"` file is as exactly symmetric as the float one: the ring sums of
+    a turned image round as those of the upright one.
+
+    The file takes its name when it is complete and checked: if anything fails,
+    what was at `path` before is still there.
+
+    Args:
+        model: functional or Sequential Keras model, float32, with weights.
+        path: str or path. `.tflite` is LiteRT, `.onnx` ONNX, all else the
+            directory of a SavedModel.
+        format: `"litert"`, `"onnx"`, `"saved_model"` or `None`, by the suffix.
+        quantization: LiteRT only. `None`; `"float16"`: weights of half the
+            size; `"dynamic"`: 8-bit weights, products in integers;
+            `"int8"`: 8-bit weights and maps, inputs and outputs included.
+        representative_data: inputs as the model will see them, an array of
+            shape `(n, *input_shape)`, or one for each input in the structure of
+            `model.input`. For calibration (`"int8"`, where it is needed; a
+            hundred or so are enough, and all their grid transforms are taken
+            too) and for the check. `None` checks with normal noise.
+        verify: bool, whether to run the file in its own runtime, at two batch
+            sizes where the format allows, and compare it with Keras.
+
+    Returns:
+        `ExportReport`.
+
+    Raises:
+        ExportError: if the file differs from Keras by more than its format
+            allows (relative to the largest output: 1e-4, ten times what
+            rounding makes of a trained network; float16 0.03, dynamic 0.2,
+            int8 0.3).
+        ValueError: if an argument is outside the range above, a package is
+            missing, or the model cannot be expressed in the format.
+
+    Example:
+
+    >>> from keras_sre import SREConv2D
+    >>> model = keras.Sequential([keras.Input((8, 8, 1)), SREConv2D(4, 3)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = export(model, f"{folder}/model.tflite", verify=False)
+    >>> report.format
+    'litert'
+    """
+    path = pathlib.Path(path)
+    format = validation.one_of(
+        format or SUFFIXES.get(path.suffix, "saved_model"),
+        ("litert", "onnx", "saved_model"),
+        "format",
+    )
+    validation.one_of(quantization, tuple(TOLERANCES), "quantization")
+    _check(model, path, format, quantization, representative_data)
+    samples = _samples(model, representative_data)
+    with tempfile.TemporaryDirectory(
+        dir=path.parent, prefix=f".{path.name}."
+    ) as folder:
+        partial = pathlib.Path(folder, path.name)
+        formats.WRITERS[format](model, partial)
+        if quantization:
+            quantizer.quantize(partial, quantization, samples)
+        report = ExportReport(path, format, quantization, _size(partial))
+        if verify:
+            report = _verified(report, model, partial, samples)
+        if path.is_dir():
+            path.rename(pathlib.Path(folder, "earlier"))
+        partial.rename(path)
+    return report
+
+
+def _check(model, path, format, quantization, representative_data):
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"export needs the TensorFlow backend, not "
+            f"{keras.backend.backend()!r}. Save the model as .keras, and load "
+            "and export it in a process with KERAS_BACKEND=tensorflow."
+        )
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            f"Received a model of type {type(model).__name__} without known "
+            "inputs. Expected a functional or Sequential model that is built."
+        )
+    if quantization and format != "litert":
+        raise ValueError(
+            f"Received quantization={quantization!r} with format={format!r}. "
+            "Only LiteRT files (.tflite) can be quantized."
+        )
+    if quantization == "int8" and representative_data is None:
+        raise ValueError(
+            "Received quantization='int8' without representative_data. Give "
+            "about a hundred inputs, scaled as in training, to calibrate with."
+        )
+    if any(layer.compute_dtype != "float32" for layer in model.layers):
+        raise ValueError(
+            f"Received a model of dtype policy {model.dtype_policy.name!r}. "
+            "Load its weights into a float32 model and export that."
+        )
+    sizes = [None if t.shape[1:] is None else t.shape for t in model.inputs]
+    if format == "litert" and any(None in shape[1:] for shape in sizes):
+        raise ValueError(
+            f"Received a model with inputs of shape {sizes}. LiteRT needs all "
+            "sizes but the batch: build the model with a full input_shape."
+        )
+    if not path.parent.is_dir():
+        raise ValueError(f"Received path={path}: no folder {path.parent}.")
+    if path.is_dir() and not (
+        format == "saved_model" and (path / "saved_model.pb").exists()
+    ):
+        raise ValueError(
+            f"Received path={path}, a folder that is no SavedModel. It would "
+            "be lost: choose a new name."
+        )
+    if path.is_file() and format == "saved_model":
+        raise ValueError(
+            f"Received path={path}, a file, for a SavedModel, which is a "
+            "directory. Choose a new name."
+        )
+
+
+def _samples(model, data):
+    """Returns one float32 array for each input, with equal first axes."""
+    if data is None:
+        rng = np.random.default_rng(0)
+        return [
+            rng.normal(size=(NUM_SAMPLES, *_known(tensor.shape[1:]))).astype(
+                keras.backend.standardize_dtype(tensor.dtype)
+            )
+            for tensor in model.inputs
+        ]
+    samples = [np.asarray(array) for array in keras.tree.flatten(data)]
+    expected = [(None, *tensor.shape[1:]) for tensor in model.inputs]
+    fits = len(samples) == len(expected) and all(
+        len(array) > 0
+        and array.ndim == len(shape)
+        and all(
+            size in (None, n)
+            for n, size in zip(array.shape, shape, strict=True)
+        )
+        for array, shape in zip(samples, expected, strict=True)
+    )
+    if not fits or len({len(array) for array in samples}) > 1:
+        raise ValueError(
+            "Received representative_data of shapes "
+            f"{[array.shape for array in samples]}. Expected {expected}."
+        )
+    return [
+        array.astype(keras.backend.standardize_dtype(tensor.dtype))
+        for array, tensor in zip(samples, model.inputs, strict=True)
+    ]
+
+
+def _known(shape):
+    return tuple(32 if size is None else size for size in shape)
+
+
+def _verified(report, model, path, samples):
+    """Returns the report with what running the file shows."""
+    samples = [array[:NUM_CHECKED] for array in samples]
+    expected = [
+        keras.ops.convert_to_numpy(y)
+        for y in keras.tree.flatten(
+            model(
+                keras.tree.pack_sequence_as(model.input, samples),
+                training=False,
+            )
+        )
+    ]
+    runtime = runtimes.RUNTIMES[report.format](path)
+    found = runtime.run(samples, batch_size=1)
+    sizes = [1]
+    if min(len(array) for array in samples) >= BATCH_SIZE:
+        first = [array[:BATCH_SIZE] for array in samples]
+        if again := runtime.run_if_possible(first, BATCH_SIZE):
+            sizes.append(BATCH_SIZE)
+            found = [
+                np.concatenate([ours, more])
+                for ours, more in zip(found, again, strict=True)
+            ]
+            expected = [np.concatenate([y, y[:BATCH_SIZE]]) for y in expected]
+    scales = [max(np.abs(y).max(), 1e-30) for y in expected]
+    difference = max(
+        float(np.abs(ours - theirs).max() / scale)
+        for ours, theirs, scale in zip(found, expected, scales, strict=True)
+    )
+    tolerance = TOLERANCES[report.quantization]
+    if not difference <= tolerance:  # NaN is none either
+        raise ExportError(
+            f"The {report.format} file (quantization={report.quantization!r}) "
+            f"differs from Keras by {difference:.2g} of the largest output, "
+            f"more than {tolerance:g}. Nothing was written to {report.path}. "
+            + (
+                "Give more, or more typical, representative_data."
+                if report.quantization == "int8"
+                else "Please report this with the model."
+            )
+        )
+    agreement = None
+    if expected[0].ndim == 2 and expected[0].shape[1] > 1:
+        same = found[0].argmax(axis=1) == expected[0].argmax(axis=1)
+        agreement = float(same.mean())
+    return dataclasses.replace(
+        report,
+        latency_ms=runtime.latency_ms([array[:1] for array in samples]),
+        difference=difference,
+        agreement=agreement,
+        batch_sizes=tuple(sizes),
+    )
+
+
+def _size(path):
+    if path.is_file():
+        return os.path.getsize(path)
+    return sum(os.path.getsize(p) for p in path.rglob("*") if p.is_file())

@@ -1,0 +1,174 @@
+"""Quantizes a LiteRT file, so that integers are as symmetric as floats.
+
+By `litert-quantizer`, not by TensorFlow's converter: it takes a file, needs
+seconds, lets each operation be treated by itself, and leaves the scales to us.
+Two maps that turning an image exchanges (the ring sums of a kernel's rows and
+of its columns, say) must have one scale: calibration sees every sample in all
+poses of the grid, and ranges are rounded, which removes what floats differ by.
+"""
+
+import itertools
+
+import numpy as np
+
+from keras_sre.exporting.formats import quiet
+from keras_sre.exporting.formats import require
+from keras_sre.ops.responses import NORM_SCOPE
+
+NUM_CALIBRATED = 100
+SIGNIFICANT = 2**10  # ranges are rounded outwards to ten binary digits
+
+
+def quantize(path, mode, samples):
+    """Replaces a float32 `.tflite` file by a quantized one.
+
+    Args:
+        path: of the file, with inputs of batch size 1.
+        mode: `"float16"`, `"dynamic"` or `"int8"`.
+        samples: list of arrays, one for each input, with equal first axes.
+    """
+    require("litert_quantizer")
+    from litert_quantizer import quantizer
+
+    recipe = {"float16": _float16, "dynamic": _dynamic, "int8": _int8}[mode]()
+    ranges = _calibrate(path, samples) if mode == "int8" else None
+    with quiet():
+        quantized = quantizer.Quantizer(str(path), recipe).quantize(
+            ranges, enable_progress_bar=False, enable_progress_report=False
+        )
+    path.write_bytes(quantized.quantized_model)
+
+
+def _float16():
+    from litert_quantizer import algorithm_manager
+    from litert_quantizer import qtyping
+
+    config = qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+        ),
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+    manager = _recipe_manager()
+    for operation in _products():
+        manager.add_quantization_config(
+            ".*",
+            operation,
+            config,
+            algorithm_manager.AlgorithmName.FLOAT_CASTING,
+        )
+    return manager.get_quantization_recipe()
+
+
+def _dynamic():
+    manager = _recipe_manager()
+    for operation in _products():  # depthwise ones would be slow
+        manager.add_dynamic_config(".*", operation, num_bits=8)
+    return manager.get_quantization_recipe()
+
+
+def _int8():
+    from litert_quantizer import algorithm_manager
+    from litert_quantizer import qtyping
+
+    names, no = qtyping.TFLOperationName, algorithm_manager.AlgorithmName
+    manager = _recipe_manager()
+    manager.add_static_config(
+        ".*",
+        names.ALL_SUPPORTED,
+        activation_num_bits=8,
+        weight_num_bits=8,
+    )
+    # All channels of a ring sum have the same taps, hence one scale.
+    manager.add_static_config(
+        ".*",
+        names.DEPTHWISE_CONV_2D,
+        activation_num_bits=8,
+        weight_num_bits=8,
+        weight_granularity=qtyping.QuantGranularity.TENSORWISE,
+    )
+    # Squares have twice the range in decades: 8 bits do not hold them.
+    for operation in (names.ADD, names.MUL, names.SQRT):
+        manager.add_quantization_config(
+            f".*{NORM_SCOPE}.*", operation, algorithm_key=no.NO_QUANTIZE
+        )
+    return manager.get_quantization_recipe()
+
+
+def _recipe_manager():
+    from litert_quantizer import recipe_manager
+
+    return recipe_manager.RecipeManager()
+
+
+def _products():
+    from litert_quantizer import qtyping
+
+    names = qtyping.TFLOperationName
+    return names.CONV_2D, names.FULLY_CONNECTED
+
+
+def _calibrate(path, samples):
+    """Returns the range of each map over samples in all poses of the grid."""
+    from litert_quantizer import calibrator
+    from litert_quantizer.utils import qsv_utils
+
+    interpreter = calibrator.CalibrationInterpreter(
+        str(path),
+        calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+        qsv_utils.min_max_update,
+    )
+    signature, *_ = interpreter.get_signature_list()
+    names = interpreter.get_signature_list()[signature]["inputs"]
+    run = interpreter.get_signature_runner(signature)
+    for sample in itertools.islice(zip(*samples, strict=True), NUM_CALIBRATED):
+        poses = [grid_poses(x, range(x.ndim - 1)) for x in sample]
+        for pose in zip(*poses, strict=True):
+            feed = {n: x[None] for n, x in zip(names, pose, strict=True)}
+            with quiet():
+                run(**feed)
+    ranges = interpreter.get_calibration_results()
+    return {name: _rounded(found) for name, found in ranges.items()}
+
+
+def grid_poses(x, axes):
+    """Yields an array in the poses of the grid that leave its shape.
+
+    Args:
+        x: array.
+        axes: its spatial axes.
+
+    Example:
+
+    >>> len(list(grid_poses(np.zeros((32, 32, 3)), axes=(0, 1))))
+    8
+    """
+    for order in itertools.permutations(axes):
+        full = list(range(x.ndim))
+        for axis, source in zip(axes, order, strict=True):
+            full[axis] = source
+        turned = np.transpose(x, full)
+        if turned.shape != x.shape:
+            continue
+        for flips in itertools.product((False, True), repeat=len(axes)):
+            flipped = [a for a, flip in zip(axes, flips, strict=True) if flip]
+            yield np.flip(turned, flipped)
+
+
+def _rounded(found):
+    """Returns a range rounded outwards, symmetric if it nearly is."""
+    low, high = (_round_outwards(found[end]) for end in ("min", "max"))
+    if not (low.any() or high.any()):  # as ring sums outside a small map are
+        low, high = low - 1, high + 1
+    if low.size == 1 and abs(low + high) <= 0.01 * high:
+        # With a zero point of 0, and so that -x is the negative of x.
+        high = np.maximum(high, -low)
+        low = -high * 128 / 127
+    return found | {"min": low, "max": high}
+
+
+def _round_outwards(values):
+    mantissa, exponent = np.frexp(np.asarray(values, "float32"))
+    mantissa = np.sign(mantissa) * np.ceil(np.abs(mantissa) * SIGNIFICANT)
+    return np.ldexp(mantissa / SIGNIFICANT, exponent).astype("float32")

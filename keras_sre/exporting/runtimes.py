@@ -1,0 +1,184 @@
+"""Runs an exported file in its own runtime."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from keras_sre.exporting.formats import require
+
+REPEATS = 15  # calls whose median is the latency; three more warm up
+
+
+class LiteRT:
+    """A `.tflite` file on one thread; floats in and out, also of integers."""
+
+    def __init__(self, path):
+        (module,) = require("ai_edge_litert.interpreter")
+        self._make = lambda: module.Interpreter(str(path), num_threads=1)
+        self._runner = self._new_runner()
+
+    def _new_runner(self):
+        interpreter = self._make()
+        signature, *_ = interpreter.get_signature_list()
+        return interpreter.get_signature_runner(signature)
+
+    def run(self, arrays, batch_size):
+        """Returns the outputs for all samples, `batch_size` at a time."""
+        count = len(arrays[0])
+        batches = [
+            self._run_batch([a[i : i + batch_size] for a in arrays])
+            for i in range(0, count, batch_size)
+        ]
+        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+    def run_if_possible(self, arrays, batch_size):
+        """As `run`, or `None` where the file is for one batch size only."""
+        try:
+            return self.run(arrays, batch_size)
+        except (RuntimeError, ValueError):  # some reshapes hold the batch
+            self._runner = self._new_runner()
+            return None
+
+    def latency_ms(self, arrays):
+        feed = self._feed(arrays)
+        return median_ms(lambda: self._runner(**feed))
+
+    def _feed(self, arrays):
+        details = self._runner.get_input_details()
+        return {
+            name: to_integers(array, detail)
+            for (name, detail), array in zip(
+                details.items(), arrays, strict=True
+            )
+        }
+
+    def _run_batch(self, arrays):
+        outputs = self._runner(**self._feed(arrays))
+        details = self._runner.get_output_details()
+        return [
+            to_floats(outputs[name], details[name])
+            for name in sorted(outputs, key=lambda name: (len(name), name))
+        ]
+
+
+def to_integers(array, detail):
+    """Returns floats as the integers that a tensor of a LiteRT file takes."""
+    scale, zero = detail["quantization"]
+    if np.issubdtype(detail["dtype"], np.floating) or not scale:
+        return array.astype(detail["dtype"])
+    limits = np.iinfo(detail["dtype"])
+    integers = np.rint(array / np.float32(scale)) + zero
+    return np.clip(integers, limits.min, limits.max).astype(detail["dtype"])
+
+
+def to_floats(array, detail):
+    """Undoes `to_integers`."""
+    scale, zero = detail["quantization"]
+    if np.issubdtype(array.dtype, np.floating) or not scale:
+        return array
+    return (array.astype("float32") - zero) * np.float32(scale)
+
+
+class ONNX:
+    """An `.onnx` file on one thread."""
+
+    def __init__(self, path):
+        (module,) = require("onnxruntime")
+        options = module.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = module.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, arrays, batch_size):
+        names = [tensor.name for tensor in self._session.get_inputs()]
+        batches = []
+        for i in range(0, len(arrays[0]), batch_size):
+            batch = [array[i : i + batch_size] for array in arrays]
+            feed = dict(zip(names, batch, strict=True))
+            batches.append(self._session.run(None, feed))
+        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+    run_if_possible = run
+
+    def latency_ms(self, arrays):
+        return median_ms(lambda: self.run(arrays, 1))
+
+
+_SERVE = """
+import json, sys, time
+import numpy as np
+import tensorflow as tf
+folder, model, batch_size, repeats = *sys.argv[1:3], *map(int, sys.argv[3:])
+assert "keras_sre" not in sys.modules
+tf.config.threading.set_intra_op_parallelism_threads(1)
+serve = tf.saved_model.load(model).signatures["serving_default"]
+with np.load(f"{folder}/inputs.npz") as arrays:
+    arrays = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+names = [t.name.split(":")[0] for t in serve.inputs[: len(arrays)]]
+def run(some):
+    feed = {n: tf.constant(a) for n, a in zip(names, some)}
+    found = serve(**feed)
+    order = sorted(found, key=lambda name: (len(name), name))
+    return [found[name].numpy() for name in order]
+batches = [
+    run([a[i : i + batch_size] for a in arrays])
+    for i in range(0, len(arrays[0]), batch_size)
+]
+outputs = [np.concatenate(parts) for parts in zip(*batches)]
+times = []
+for _ in range(3 + repeats if repeats else 0):
+    start = time.perf_counter()
+    run([a[:1] for a in arrays])
+    times.append(1e3 * (time.perf_counter() - start))
+np.savez(f"{folder}/outputs.npz", *outputs)
+print(json.dumps(float(np.median(times[3:])) if times else None))
+"""
+
+
+class SavedModel:
+    """A SavedModel in a process of its own that knows TensorFlow alone."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def run(self, arrays, batch_size):
+        return self._serve(arrays, batch_size, repeats=0)[0]
+
+    run_if_possible = run
+
+    def latency_ms(self, arrays):
+        return self._serve(arrays, 1, REPEATS)[1]
+
+    def _serve(self, arrays, batch_size, repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            np.savez(pathlib.Path(folder, "inputs.npz"), *arrays)
+            arguments = folder, self._path, batch_size, repeats
+            process = subprocess.run(
+                [sys.executable, "-c", _SERVE, *map(str, arguments)],
+                capture_output=True,
+                text=True,
+            )
+            if process.returncode:
+                *_, reason = process.stderr.splitlines() or [""]
+                raise RuntimeError(f"The SavedModel does not run: {reason}")
+            with np.load(pathlib.Path(folder, "outputs.npz")) as found:
+                outputs = [found[f"arr_{i}"] for i in range(len(found.files))]
+        return outputs, json.loads(process.stdout.splitlines()[-1])
+
+
+RUNTIMES = {"litert": LiteRT, "onnx": ONNX, "saved_model": SavedModel}
+
+
+def median_ms(call):
+    times = []
+    for _ in range(3 + REPEATS):
+        start = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start))
+    return float(np.median(times[3:]))

@@ -1,0 +1,224 @@
+"""Exports a finished run for a runtime without Keras, and tests the file.
+
+    python training/export.py RUN_DIR --format litert
+    python training/export.py RUN_DIR --format litert --quantization int8
+    python training/export.py RUN_DIR --format onnx --output model.onnx
+
+writes `RUN_DIR/model.tflite` (`model_int8.tflite`, `model.onnx`,
+`saved_model/`) and a JSON file of the same name beside it: labels, input,
+normalisation, scores, licence of the data. The file is run in its own runtime:
+compared with Keras on training images, which calibrate 8-bit integers as well,
+and scored on the test split, upright and turned. `saved_models/predict.py` runs
+a LiteRT file with its JSON.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import evaluate
+import keras
+import numpy as np
+from data import load_dataset
+from data import scale
+from rich import console
+from rich import table
+from run_directory import CONFIG
+from run_directory import METRICS
+from run_directory import write_json
+
+import keras_sre
+from keras_sre.exporting import runtimes
+from keras_sre.exporting.quantization import grid_poses
+
+FORMATS = {
+    "litert": "model{}.tflite",
+    "onnx": "model.onnx",
+    "saved_model": "saved_model",
+}
+NUM_CALIBRATED = 100
+NUM_TURNED = 32  # images whose class is looked at in all poses of the grid
+ANGLES = {2: tuple(range(0, 90, 10)), 3: (0, 30, 60)}  # of a quarter turn
+
+
+LARGE_BATCHES = ("onnx", "saved_model")  # run faster; LiteRT does not
+
+
+class ExportedModel:
+    """An exported file as `evaluate` takes a model.
+
+    Args:
+        path: of the file.
+        format: one of `FORMATS`.
+        uint8_input: bool, whether it takes pixels as they are.
+    """
+
+    def __init__(self, path, format, uint8_input):
+        self.name = pathlib.Path(path).name
+        self.uint8_input = uint8_input
+        self._one_by_one = format not in LARGE_BATCHES
+        self._runtime = runtimes.RUNTIMES[format](path)
+
+    def predict_on_batch(self, images):
+        """Returns the scores of images that are scaled to -1..1."""
+        if self.uint8_input:
+            images = np.rint((images + 1) * 127.5).astype("uint8")
+        size = 1 if self._one_by_one else len(images)
+        return self._runtime.run([images], batch_size=size)[0]
+
+
+def run(
+    folder, format, quantization=None, uint8_input=False, output=None, root=None
+):
+    """Exports one run directory; returns the contents of the JSON file.
+
+    Args:
+        folder: run directory.
+        format: one of `FORMATS`.
+        quantization: as in `keras_sre.export`.
+        uint8_input: bool, whether scaling becomes a part of the file.
+        output: path of the file; `None` is one in `folder`.
+        root: folder of the MedMNIST files; `None` is the run's.
+    """
+    folder = pathlib.Path(folder)
+    paths = [folder / name for name in (CONFIG, METRICS, "model.keras")]
+    if missing := [path for path in paths if not path.is_file()]:
+        raise ValueError(f"{folder} is no run directory: no {missing[0]}.")
+    config, metrics = (json.loads(path.read_text()) for path in paths[:2])
+    dataset = load_dataset(
+        config["dataset"],
+        root or config["root"],
+        config["size"],
+        config["limit"],
+    )
+    images = dataset.splits["train"][0]
+    if uint8_input and images.dtype != np.uint8:
+        raise ValueError(
+            f"Received --uint8-input for {config['dataset']}, whose images are "
+            "no 8-bit pixels."
+        )
+    chosen = np.random.default_rng(0).permutation(len(images))[:NUM_CALIBRATED]
+    images = images[np.sort(chosen)]
+    model = keras.models.load_model(paths[2])
+    if uint8_input:
+        pixels = keras.Input(dataset.image_shape, dtype="uint8", name="pixels")
+        scaled = keras.layers.Rescaling(1 / 127.5, -1)(pixels)
+        model = keras.Model(pixels, model(scaled), name=model.name)
+    suffix = f"_{quantization}" if quantization else ""
+    output = pathlib.Path(output or folder / FORMATS[format].format(suffix))
+    report = keras_sre.export(
+        model,
+        output,
+        format=format,
+        quantization=quantization,
+        representative_data=images if uint8_input else scale(images),
+    )
+    exported = ExportedModel(output, format, uint8_input)
+    description = {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "licence_of_data": config["dataset_licence"],
+        "task": config["task"],
+        "labels": config["classes"],
+        "input_shape": list(dataset.image_shape),
+        "input_dtype": "uint8" if uint8_input else "float32",
+        "normalisation": (
+            {"scale": 1, "offset": 0}
+            if uint8_input
+            else {"scale": 1 / 127.5, "offset": -1}
+        ),
+        "resized_from": config["size"],
+        "keras_sre": keras_sre.__version__,
+        "format": format,
+        "quantization": quantization,
+        "bytes": report.bytes,
+        "latency_ms": report.latency_ms,
+        "difference": report.difference,
+        "agreement": report.agreement,
+        **_scores(exported, dataset, config),
+        "keras": {name: metrics[name] for name in ("upright", "rotated")},
+    }
+    write_json(output.with_name(f"{output.stem}.json"), description)
+    return description
+
+
+def _scores(exported, dataset, config):
+    """Returns scores on the test split and the constancy of classes."""
+    images, labels = dataset.splits["test"]
+    rank = images.ndim - 2
+    scores = evaluate.evaluate(
+        exported,
+        images,
+        labels,
+        dataset.task,
+        config["interpolation"],
+        angles=ANGLES[rank],
+    )
+    poses = grid_poses(scale(images[:NUM_TURNED]), range(1, rank + 1))
+    classes = [exported.predict_on_batch(pose).argmax(axis=1) for pose in poses]
+    constant = (np.stack(classes) == classes[0]).all(axis=0)
+    return {
+        **scores,
+        "constant_under_grid_symmetries": float(constant.mean()),
+    }
+
+
+def print_description(description):
+    grid = table.Table(title=f"{description['dataset']}, test split")
+    for column in ("", "upright", "rotated mean", "rotated worst"):
+        grid.add_column(column, justify="left" if not column else "right")
+    name = description["quantization"] or description["format"]
+    for row, scores in (("Keras", description["keras"]), (name, description)):
+        grid.add_row(
+            row,
+            f"{100 * scores['upright']['accuracy']:.1f} %",
+            f"{100 * scores['rotated']['mean_accuracy']:.1f} %",
+            f"{100 * scores['rotated']['min_accuracy']:.1f} %",
+        )
+    console.Console(width=96).print(grid)
+    constant = 100 * description["constant_under_grid_symmetries"]
+    print(f"The same class in all poses of the grid: {constant:.1f} %")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=pathlib.Path, metavar="RUN_DIR")
+    parser.add_argument("--format", choices=FORMATS, default="litert")
+    parser.add_argument(
+        "--quantization",
+        choices=("float16", "dynamic", "int8"),
+        help="LiteRT: 16-bit weights, 8-bit weights, 8-bit integers throughout",
+    )
+    parser.add_argument(
+        "--uint8-input",
+        action="store_true",
+        help="scale within the file: it takes pixels 0..255 as they are",
+    )
+    parser.add_argument("--output", help="path of the file (in RUN_DIR)")
+    parser.add_argument("--root", help="folder of the MedMNIST .npz files")
+    args = parser.parse_args(argv)
+    try:
+        description = run(
+            args.run,
+            args.format,
+            args.quantization,
+            args.uint8_input,
+            args.output,
+            args.root,
+        )
+    except (ValueError, OSError, keras_sre.ExportError) as error:
+        sys.exit(f"export.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("export.py: interrupted.")
+    print_description(description)
+
+
+if __name__ == "__main__":
+    main()
