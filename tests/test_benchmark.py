@@ -61,6 +61,22 @@ def test_models(tmp_path, monkeypatch):
     assert asked == 5 * ['["official", "inference"]', '["official", "step"]']
 
 
+def test_litert(tmp_path, monkeypatch):
+    networks = dict(list(benchmark_models.SETTINGS["2D"].networks.items())[::3])
+    tiny = benchmark_models.Setting((8, 8, 1), 4, width=2, networks=networks)
+    monkeypatch.setattr(benchmark_models, "SETTINGS", {"2D": tiny})
+    monkeypatch.setattr(timing, "measure_alone", lambda *arguments: 1.5)
+    rows = run("litert", tmp_path)
+    cases = ("float32", "float16", "dynamic", "int8")
+    assert [(row["case"], row["what"]) for row in rows] == [
+        (case, network) for case in cases for network in networks
+    ]
+    for row in rows:
+        assert 0 < row["latency_ms"] <= row["latency_p90"]
+        assert row["latency_2_threads_ms"] > 0 and row["mb"] > 0
+    assert rows[0]["latency_ratio"] == rows[0]["mb_ratio"] == 1
+
+
 def fake_torch(folder):
     """Returns an interpreter whose official network does nothing."""
     path = folder / "torch_python"

@@ -8,8 +8,9 @@
 every implementation; its ratio to the plain 3-tap one and to one product of its
 size. `models`: SRE-ResNet-18 and the plain ResNet-18, 32x32x3 at batch 32 and
 32x32x32 at batch 2, with XLA off and on: inference, training step, first step
-(compilation) and peak memory. `equivariance`: the error of one layer on
-pictures turned by any angle, by ring profile.
+(compilation) and peak memory. `litert`: the same networks exported, float32 to
+int8: size, latency of one image, memory. `equivariance`: the error of one layer
+on pictures turned by any angle, by ring profile.
 
 What is compared runs in one process, in turn, so that a drifting machine drifts
 for all. Figures are medians with half the distance of the quartiles; the first
@@ -26,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import benchmark_equivariance
 import benchmark_layers
+import benchmark_litert
 import benchmark_models
 import keras
 from rich import console
@@ -35,6 +37,7 @@ from run_directory import write_json
 SUITES = {
     "layers": benchmark_layers.run,
     "models": benchmark_models.run,
+    "litert": benchmark_litert.run,
     "equivariance": benchmark_equivariance.run,
 }
 

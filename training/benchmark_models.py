@@ -142,7 +142,7 @@ def _time_setting(setting, repeats, official):
 
 
 def _works(setting, network, mode):
-    model, x, y = _compiled_model(setting, network, mode)
+    model, x, y = compiled_model(setting, network, mode)
     return {
         "inference": predict_call(model, x),
         "step": train_call(model, x, y),
@@ -151,7 +151,7 @@ def _works(setting, network, mode):
 
 def _products(setting, network):
     """Returns the calls that run a ring network's products and nothing else."""
-    model, x, _ = _compiled_model(setting, network, "auto")
+    model, x, _ = compiled_model(setting, network, "auto")
     forward, gradient = [], []
     for layer in model.layers:
         if not hasattr(layer, "ring_kernel"):
@@ -228,7 +228,7 @@ def first_step(setting, network, mode):
     With JAX also what XLA plans for the gradient's program: its arguments,
     outputs and temporaries.
     """
-    model, x, y = _compiled_model(setting, network, mode)
+    model, x, y = compiled_model(setting, network, mode)
     start = time.perf_counter()
     model.train_on_batch(x, y)
     seconds = time.perf_counter() - start
@@ -266,7 +266,7 @@ def _program_memory(model, x, y):
     return sum(parts) / 2**20
 
 
-def _compiled_model(setting, network, mode):
+def compiled_model(setting, network, mode):
     setting = SETTINGS[setting]
     rng = np.random.default_rng(0)
     x = rng.normal(size=(setting.batch, *setting.input_shape)).astype("float32")

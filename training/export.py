@@ -40,7 +40,7 @@ FORMATS = {
     "onnx": "model.onnx",
     "saved_model": "saved_model",
 }
-NUM_CALIBRATED = 100
+NUM_SAMPLES = 100  # training images, for calibration and comparison
 NUM_TURNED = 32  # images whose class is looked at in all poses of the grid
 ANGLES = {2: tuple(range(0, 90, 10)), 3: (0, 30, 60)}  # of a quarter turn
 
@@ -101,7 +101,7 @@ def run(
             f"Received --uint8-input for {config['dataset']}, whose images are "
             "no 8-bit pixels."
         )
-    chosen = np.random.default_rng(0).permutation(len(images))[:NUM_CALIBRATED]
+    chosen = np.random.default_rng(0).permutation(len(images))[:NUM_SAMPLES]
     images = images[np.sort(chosen)]
     model = keras.models.load_model(paths[2])
     if uint8_input:

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 
-def time_in_turn(cases, repeats, title, warm_up=3):
+def time_in_turn(cases, repeats, title, warm_up=3, percentile=None):
     """Times functions in turn, A B C A B C: a drift is a drift for all.
 
     Args:
@@ -20,10 +20,12 @@ def time_in_turn(cases, repeats, title, warm_up=3):
         repeats: int, how many rounds are counted.
         title: str, of the progress bar.
         warm_up: int, how many rounds before them are not.
+        percentile: a further percentile to return, in 0..100, or `None`.
 
     Returns:
         Dict of the same keys to `(median, spread)`: milliseconds, and the half
-        distance of the quartiles as a share of the median.
+        distance of the quartiles as a share of the median; then, if asked for,
+        milliseconds at the percentile.
     """
     times = {name: [] for name in cases}
     for round_number in tqdm(range(warm_up + repeats), title, leave=False):
@@ -32,7 +34,13 @@ def time_in_turn(cases, repeats, title, warm_up=3):
             call()
             if round_number >= warm_up:
                 times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: _summary(values) for name, values in times.items()}
+    summaries = {name: _summary(values) for name, values in times.items()}
+    if percentile is None:
+        return summaries
+    return {
+        name: (*summary, float(np.percentile(times[name], percentile)))
+        for name, summary in summaries.items()
+    }
 
 
 def _summary(values):

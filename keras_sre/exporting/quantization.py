@@ -15,7 +15,6 @@ from keras_sre.exporting.formats import quiet
 from keras_sre.exporting.formats import require
 from keras_sre.ops.responses import NORM_SCOPE
 
-NUM_CALIBRATED = 100
 SIGNIFICANT = 2**10  # ranges are rounded outwards to ten binary digits
 
 
@@ -28,12 +27,12 @@ def quantize(path, mode, samples):
         samples: list of arrays, one for each input, with equal first axes.
     """
     require("litert_quantizer")
-    from litert_quantizer import quantizer
-
-    recipe = {"float16": _float16, "dynamic": _dynamic, "int8": _int8}[mode]()
-    ranges = _calibrate(path, samples) if mode == "int8" else None
     with quiet():
-        quantized = quantizer.Quantizer(str(path), recipe).quantize(
+        from litert_quantizer import quantizer
+
+        recipes = {"float16": _float16, "dynamic": _dynamic, "int8": _int8}
+        ranges = _calibrate(path, samples) if mode == "int8" else None
+        quantized = quantizer.Quantizer(str(path), recipes[mode]()).quantize(
             ranges, enable_progress_bar=False, enable_progress_report=False
         )
     path.write_bytes(quantized.quantized_model)
@@ -122,12 +121,10 @@ def _calibrate(path, samples):
     signature, *_ = interpreter.get_signature_list()
     names = interpreter.get_signature_list()[signature]["inputs"]
     run = interpreter.get_signature_runner(signature)
-    for sample in itertools.islice(zip(*samples, strict=True), NUM_CALIBRATED):
+    for sample in zip(*samples, strict=True):
         poses = [grid_poses(x, range(x.ndim - 1)) for x in sample]
         for pose in zip(*poses, strict=True):
-            feed = {n: x[None] for n, x in zip(names, pose, strict=True)}
-            with quiet():
-                run(**feed)
+            run(**{n: x[None] for n, x in zip(names, pose, strict=True)})
     ranges = interpreter.get_calibration_results()
     return {name: _rounded(found) for name, found in ranges.items()}
 

@@ -1,0 +1,294 @@
+"""Exported files, each run by its own runtime."""
+
+import collections
+
+import keras
+import numpy as np
+import pytest
+from helpers import grid_transforms
+from helpers import to_numpy
+
+import keras_sre
+from keras_sre import ExportError
+from keras_sre import exporting
+from keras_sre.exporting import formats
+from keras_sre.exporting import runtimes
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="exports by TensorFlow"
+)
+
+litert = pytest.importorskip("ai_edge_litert.interpreter")
+
+
+def small_network(size=16, kernel_size=9, rank=2, **options):
+    """A network with all that an SRE-ResNet has, its statistics not trivial."""
+    ring = getattr(keras_sre, f"SREConv{rank}D")
+    pooling = getattr(keras_sre, f"SymmetricPooling{rank}D")
+    mean = getattr(keras.layers, f"GlobalAveragePooling{rank}D")
+    x = inputs = keras.Input((size,) * rank + (2,), name="image")
+    x = ring(8, kernel_size, padding="same", use_bias=False, **options)(x)
+    x = keras_sre.layers.FusedBatchNormalization()(x)
+    x = shortcut = keras.layers.ReLU()(x)
+    x = ring(8, 3, padding="same", use_bias=False, **options)(x)
+    x = keras_sre.layers.FusedBatchNormalization()(x)
+    x = keras.layers.ReLU()(keras.layers.Add()([x, shortcut]))
+    x = mean()(pooling()(x))
+    outputs = keras.layers.Dense(3, name="scores")(x)
+    model = keras.Model(inputs, outputs)
+    rng = np.random.default_rng(1)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.moving_mean.shape
+            layer.moving_mean.assign(rng.normal(size=shape, scale=0.1))
+            layer.moving_variance.assign(rng.uniform(0.5, 1.5, shape))
+            layer.gamma.assign(rng.uniform(0.5, 1.5, shape))
+            layer.beta.assign(rng.normal(size=shape))
+    return model
+
+
+def samples(model, count=4):
+    shape = (count, *model.input_shape[1:])
+    return np.random.default_rng(2).normal(size=shape).astype("float32")
+
+
+def operations(path):
+    interpreter = litert.Interpreter(
+        str(path),
+        experimental_op_resolver_type=(
+            litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        ),
+    )
+    interpreter.allocate_tensors()
+    details = interpreter._get_ops_details()
+    return collections.Counter(detail["op_name"] for detail in details)
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx", ""])
+def test_files_do_what_keras_does_at_two_batch_sizes(suffix, tmp_path):
+    model = small_network(harmonics=(1, 2))
+    x = samples(model)
+    path = tmp_path / f"exported{suffix}"
+    report = keras_sre.export(model, path, representative_data=x)
+    format = {".tflite": "litert", ".onnx": "onnx", "": "saved_model"}[suffix]
+    assert report.format == format
+    assert report.difference < 1e-5
+    assert report.agreement == 1
+    assert report.batch_sizes == (1, 3)
+    assert report.latency_ms > 0
+    # Not by the report alone.
+    (y,) = runtimes.RUNTIMES[format](path).run([x], 1)
+    expected = to_numpy(model(x, training=False))
+    np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_litert_keeps_the_parameter_count_and_folds_normalisation(tmp_path):
+    model = small_network()
+    path = tmp_path / "model.tflite"
+    keras_sre.export(model, path, verify=False)
+    found = operations(path)
+    # Rings of 9x9: the centre, two small windows, three and seven dilated ones
+    # of 3x3; then one product for each layer. No normalisation is left.
+    assert found["DEPTHWISE_CONV_2D"] == 1 + 1 + 3 + 7 + 1
+    assert found["CONV_2D"] == 2
+    allowed = {"DEPTHWISE_CONV_2D", "CONV_2D", "CONCATENATION", "ADD"}
+    allowed |= {"AVERAGE_POOL_2D", "MEAN", "FULLY_CONNECTED"}
+    assert set(found) <= allowed
+
+
+@pytest.mark.parametrize("quantization", ["float16", "dynamic", "int8"])
+def test_quantized_files_are_smaller_and_near(quantization, tmp_path):
+    model = small_network(kernel_size=5, harmonics=(1,))
+    x = samples(model, 8)
+    report = keras_sre.export(
+        model,
+        tmp_path / "model.tflite",
+        quantization=quantization,
+        representative_data=x,
+    )
+    limit = {"float16": 5e-3, "dynamic": 0.05, "int8": 0.1}[quantization]
+    assert 0 < report.difference < limit
+    assert quantization in str(report)
+
+
+@pytest.mark.parametrize("harmonics", [(), (1, 2)], ids=["rings", "harmonics"])
+def test_integers_are_exactly_symmetric(harmonics, tmp_path):
+    model = small_network(harmonics=harmonics)
+    path = tmp_path / "model.tflite"
+    keras_sre.export(
+        model, path, quantization="int8", representative_data=samples(model, 8)
+    )
+    interpreter = litert.Interpreter(str(path))
+    interpreter.allocate_tensors()
+    (taken,) = interpreter.get_input_details()
+    (given,) = interpreter.get_output_details()
+    assert taken["dtype"] == given["dtype"] == np.int8
+    x = np.random.default_rng(5).integers(-80, 80, taken["shape"], "int8")
+
+    def run(image):
+        interpreter.set_tensor(taken["index"], np.ascontiguousarray(image))
+        interpreter.invoke()
+        return interpreter.get_tensor(given["index"])
+
+    expected = run(x)
+    assert len(set(expected.ravel())) > 1
+    for name, transform in grid_transforms(2):
+        np.testing.assert_array_equal(run(transform(x)), expected, name)
+
+
+def test_integers_of_a_plain_network_are_not(tmp_path):
+    inputs = keras.Input((16, 16, 2))
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    path, x = tmp_path / "model.tflite", samples(model, 8)
+    keras_sre.export(model, path, quantization="int8", representative_data=x)
+    runtime = runtimes.LiteRT(path)
+    upright, turned = (
+        runtime.run([x], 1),
+        runtime.run([np.rot90(x, 1, (1, 2))], 1),
+    )
+    assert np.abs(upright[0] - turned[0]).max() > 0
+
+
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_volumes_convert_to_built_in_operations(quantization, tmp_path):
+    model = small_network(size=6, kernel_size=5, rank=3)
+    path = tmp_path / "model.tflite"
+    report = keras_sre.export(
+        model,
+        path,
+        quantization=quantization,
+        representative_data=samples(model, 4),
+    )
+    assert report.difference < (0.1 if quantization else 1e-5)
+    assert not any("3D" in name for name in operations(path))
+
+
+def test_several_inputs_and_outputs(tmp_path):
+    a, b = keras.Input((8, 8, 1), name="a"), keras.Input((4,), name="b")
+    x = keras_sre.SREConv2D(4, 3, padding="same")(a)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    both = keras.layers.Concatenate()([x, b])
+    outputs = [keras.layers.Dense(n)(both) for n in (2, 5)]
+    model = keras.Model([a, b], outputs)
+    for suffix in (".tflite", ".onnx", ""):
+        report = keras_sre.export(model, tmp_path / f"model{suffix}")
+        assert report.difference < 1e-5, suffix
+
+
+def test_unknown_sizes_need_no_litert(tmp_path):
+    inputs = keras.Input((None, None, 1))
+    x = keras_sre.SREConv2D(4, 5, padding="same")(inputs)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    report = keras_sre.export(model, tmp_path / "model.onnx")
+    assert report.difference < 1e-5
+    with pytest.raises(ValueError, match="full input_shape"):
+        keras_sre.export(model, tmp_path / "model.tflite")
+
+
+def test_layers_compute_as_before_afterwards(tmp_path):
+    model = small_network(implementation="dense")
+    keras_sre.export(model, tmp_path / "model.tflite", verify=False)
+    rings = [layer for layer in model.layers if hasattr(layer, "ring_kernel")]
+    assert [layer.implementation for layer in rings] == ["dense", "dense"]
+    with pytest.raises(ZeroDivisionError), formats.lowered(model, "slices"):
+        assert rings[0].implementation == "slices"
+        raise ZeroDivisionError
+    assert rings[0].implementation == "dense"
+
+
+def test_a_wrong_file_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    class Wrong(runtimes.LiteRT):
+        def run(self, arrays, batch_size):
+            return [1.5 * y for y in super().run(arrays, batch_size)]
+
+    monkeypatch.setitem(runtimes.RUNTIMES, "litert", Wrong)
+    path = tmp_path / "model.tflite"
+    with pytest.raises(ExportError, match="differs from Keras by 0.5"):
+        keras_sre.export(small_network(kernel_size=3), path)
+    assert not list(tmp_path.iterdir())
+    path.write_text("an earlier one")
+    with pytest.raises(ExportError):
+        keras_sre.export(small_network(kernel_size=3), path)
+    assert path.read_text() == "an earlier one"
+
+
+def test_of_many_samples_about_a_hundred_are_chosen_evenly():
+    model = small_network(kernel_size=3)
+    x = samples(model, 250)
+    (chosen,) = exporting._samples(model, x)
+    np.testing.assert_array_equal(chosen, x[::3])
+
+
+def test_an_earlier_saved_model_is_replaced_and_other_folders_not(tmp_path):
+    model = small_network(kernel_size=3)
+    path = tmp_path / "exported"
+    keras_sre.export(model, path, verify=False)
+    (path / "mark").touch()
+    keras_sre.export(model, path, verify=False)
+    assert not (path / "mark").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["exported"]
+    with pytest.raises(ValueError, match="no SavedModel"):
+        keras_sre.export(model, tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="which is a directory"):
+        keras_sre.export(model, tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"format": "coreml"}, "format"),
+        ({"quantization": "int4"}, "quantization"),
+        ({"quantization": "int8"}, "without representative_data"),
+        ({"quantization": "int8", "format": "onnx"}, "Only LiteRT"),
+        ({"representative_data": np.zeros((2, 8, 8, 2))}, "Expected"),
+        ({"representative_data": np.zeros((0, 16, 16, 2))}, "Expected"),
+        ({"representative_data": [np.zeros((1, 16, 16, 2))] * 2}, "Expected"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_bad_arguments(arguments, message, tmp_path):
+    model = small_network(kernel_size=3)
+    with pytest.raises(ValueError, match=message):
+        keras_sre.export(model, tmp_path / "model.tflite", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_surroundings(tmp_path, monkeypatch):
+    model = small_network(kernel_size=3)
+    with pytest.raises(ValueError, match="no folder"):
+        keras_sre.export(model, tmp_path / "none" / "model.tflite")
+    with pytest.raises(ValueError, match="without known inputs"):
+        keras_sre.export(keras.Sequential(), tmp_path / "model.tflite")
+    keras.config.set_dtype_policy("mixed_float16")
+    half = small_network(kernel_size=3)
+    with pytest.raises(ValueError, match="mixed_float16"):
+        keras_sre.export(half, tmp_path / "model.tflite")
+    with pytest.raises(ValueError, match='"keras-sre\\[export\\]"'):
+        formats.require("no_such_package")
+    monkeypatch.setattr(exporting.keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow"):
+        keras_sre.export(model, tmp_path / "model.tflite")
+
+
+def test_a_part_without_a_built_in_operation_is_named(tmp_path):
+    inputs = keras.Input((8, 8, 8, 1))
+    model = keras.Model(inputs, keras.layers.MaxPooling3D()(inputs))
+    with pytest.raises(ValueError, match="MaxPool3D"):
+        keras_sre.export(model, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_integers_and_back():
+    detail = {"dtype": np.int8, "quantization": (0.5, -3)}
+    x = np.float32([-100, -1, 0, 0.5, 1, 100])
+    integers = runtimes.to_integers(x, detail)
+    np.testing.assert_array_equal(integers, [-128, -5, -3, -2, -1, 127])
+    again = runtimes.to_floats(integers, detail)
+    np.testing.assert_array_equal(again, [-62.5, -1, 0, 0.5, 1, 65])
+    floats = {"dtype": np.float32, "quantization": (0.0, 0)}
+    assert runtimes.to_integers(x, floats) is not None
+    np.testing.assert_array_equal(runtimes.to_floats(x, floats), x)
