@@ -4,10 +4,10 @@
     python predict.py MODEL.tflite ../pneumoniamnist.npz --limit 5 --json
 
 needs NumPy, Pillow and `ai-edge-litert`, and the `.json` file that
-`training/export.py` wrote beside the model. Images may have any size and mode: they
-become grey or RGB and are resized. An `.npz` file holds an array `images`, or
-`test_images` as MedMNIST's do: `(n, height, width)` or `(n, height, width, 3)`,
-volumes `(n, depth, height, width)`, 8-bit.
+`training/export.py` wrote beside the model. Images may have any size and mode:
+they become grey or RGB and are resized. An `.npz` file holds an array `images`,
+or `test_images` as MedMNIST's do: `(n, height, width)` or `(n, height, width,
+3)`, volumes `(n, depth, height, width)`, 8-bit.
 """
 
 import argparse

@@ -87,11 +87,19 @@ def _int8():
         weight_num_bits=8,
         weight_granularity=qtyping.QuantGranularity.TENSORWISE,
     )
-    # Squares have twice the range in decades: 8 bits do not hold them.
-    for operation in (names.ADD, names.MUL, names.SQRT):
-        manager.add_quantization_config(
-            f".*{NORM_SCOPE}.*", operation, algorithm_key=no.NO_QUANTIZE
-        )
+    # Squares have twice the range in decades: 8 bits do not hold them. From
+    # there on to the normalisation, which norms keep from being folded, maps
+    # would be rounded four times; they stay floats.
+    in_norms = f".*{NORM_SCOPE}.*"
+    in_normalisation = ".*(FusedBatchNorm|/batchnorm/).*"
+    for scope, operations in {
+        in_norms: (names.ADD, names.SQRT, names.CONCATENATION),
+        in_normalisation: (names.MUL, names.ADD),
+    }.items():
+        for operation in operations:
+            manager.add_quantization_config(
+                scope, operation, algorithm_key=no.NO_QUANTIZE
+            )
     return manager.get_quantization_recipe()
 
 

@@ -24,17 +24,19 @@ NORM_SCOPE = "harmonic_norm"  # names what computes a norm in exported graphs
 
 def to_outputs(responses, orders):
     """Returns the filters of all orders side by side, and the norms."""
+    if not any(orders):
+        return join([part for parts in responses for part in parts]), [None]
     outputs, norms = [], []
-    for order, parts in zip(orders, responses, strict=True):
-        if not order:
-            outputs += parts
-            norms.append(None)
-            continue
-        with keras.name_scope(NORM_SCOPE):
+    with keras.name_scope(NORM_SCOPE):
+        for order, parts in zip(orders, responses, strict=True):
+            if not order:
+                outputs += parts
+                norms.append(None)
+                continue
             squares = [ops.square(at_least_float32(part)) for part in parts]
             norms.append(ops.sqrt(sum(squares) + EPSILON))
-        outputs.append(ops.cast(norms[-1], parts[0].dtype))
-    return join(outputs), norms
+            outputs.append(ops.cast(norms[-1], parts[0].dtype))
+        return join(outputs), norms
 
 
 def to_directions(responses, norms):
