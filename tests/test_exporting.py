@@ -178,6 +178,14 @@ def test_several_inputs_and_outputs(tmp_path):
         assert report.difference < 1e-5, suffix
 
 
+def test_a_sequential_model_that_was_never_called(tmp_path):
+    layer = keras_sre.SREConv2D(4, 3)
+    model = keras.Sequential([keras.Input((8, 8, 1)), layer])
+    report = keras_sre.export(model, tmp_path / "model.tflite")
+    assert report.difference < 1e-5
+    assert report.agreement is None  # a map, no scores
+
+
 def test_unknown_sizes_need_no_litert(tmp_path):
     inputs = keras.Input((None, None, 1))
     x = keras_sre.SREConv2D(4, 5, padding="same")(inputs)

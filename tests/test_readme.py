@@ -35,7 +35,7 @@ def test_ci_runs_the_command_of_the_readme():
 
 def test_extras_exist():
     setup = (ROOT / "setup.cfg").read_text()
-    for extra in ("train", "test"):
+    for extra in ("train", "export", "test"):
         assert re.search(rf"^{extra} =$", setup, re.M)
 
 

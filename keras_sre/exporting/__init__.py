@@ -27,6 +27,7 @@ SUFFIXES = {".tflite": "litert", ".onnx": "onnx"}
 TOLERANCES = {None: 1e-4, "float16": 0.03, "dynamic": 0.2, "int8": 0.3}
 NUM_SAMPLES = 8  # random ones, where there are no real ones
 MOST_SAMPLES = 100  # of the real ones, evenly chosen
+PREDICTED = 10  # samples at a time by Keras
 BATCH_SIZE = 3  # the second one that a file is tried at; the first is 1
 
 
@@ -151,7 +152,7 @@ def export(
             report = _verified(report, model, partial, samples)
         if path.is_dir():
             path.rename(pathlib.Path(folder, "earlier"))
-        partial.rename(path)
+        partial.replace(path)
     return report
 
 
@@ -182,10 +183,10 @@ def _check(model, path, format, quantization, representative_data):
             f"Received a model of dtype policy {model.dtype_policy.name!r}. "
             "Load its weights into a float32 model and export that."
         )
-    sizes = [None if t.shape[1:] is None else t.shape for t in model.inputs]
-    if format == "litert" and any(None in shape[1:] for shape in sizes):
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    if format == "litert" and any(None in shape[1:] for shape in shapes):
         raise ValueError(
-            f"Received a model with inputs of shape {sizes}. LiteRT needs all "
+            f"Received a model with inputs of shape {shapes}. LiteRT needs all "
             "sizes but the batch: build the model with a full input_shape."
         )
     if not path.parent.is_dir():
@@ -243,15 +244,11 @@ def _known(shape):
 
 def _verified(report, model, path, samples):
     """Returns the report with what running the file shows."""
-    expected = [
-        keras.ops.convert_to_numpy(y)
-        for y in keras.tree.flatten(
-            model(
-                keras.tree.pack_sequence_as(model.input, samples),
-                training=False,
-            )
-        )
-    ]
+    structure = formats.input_structure(model)
+    inputs = keras.tree.pack_sequence_as(structure, samples)
+    expected = keras.tree.flatten(
+        model.predict(inputs, batch_size=PREDICTED, verbose=0)
+    )
     runtime = runtimes.RUNTIMES[report.format](path)
     found = runtime.run(samples, batch_size=1)
     sizes = [1]

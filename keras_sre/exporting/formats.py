@@ -40,13 +40,14 @@ def write_saved_model(model, path):
 def write_litert(model, path):
     import tensorflow as tf
 
+    signature = [_signature(model, INPUT_BATCH)]
     with lowered(model, "depthwise"), quiet():
         try:
             model.export(
                 path,
                 format="litert",
                 verbose=False,
-                input_signature=[_signature(model, INPUT_BATCH)],
+                input_signature=signature,
                 target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
             )
         except Exception as error:  # the converter has no class of its own
@@ -91,6 +92,13 @@ def require(*packages):
         ) from error
 
 
+def input_structure(model):
+    """Returns the inputs of a model as it takes them: one, or nested."""
+    if isinstance(model, keras.Sequential):  # has no `input` before a call
+        return model.inputs[0]
+    return model.input
+
+
 def _signature(model, batch):
     import tensorflow as tf
 
@@ -98,7 +106,7 @@ def _signature(model, batch):
         lambda tensor: tf.TensorSpec(
             (batch, *tensor.shape[1:]), tensor.dtype, name=tensor.name
         ),
-        model.input,
+        input_structure(model),
     )
 
 
