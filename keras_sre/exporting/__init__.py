@@ -89,7 +89,9 @@ def export(
     convolutions, or slices and adds, and one pointwise product; batch
     normalisation is folded into it. LiteRT files hold built-in operations only.
     An `"int8"` file is as exactly symmetric as the float one: the ring sums of
-    a turned image round as those of the upright one.
+    a turned image round as those of the upright one. (With harmonics: as long
+    as maps stay in the range that calibration saw. Beyond it 8 bits clip at
+    -128 and 127, and harmonics change sign when they turn.)
 
     The file takes its name when it is complete and checked: if anything fails,
     what was at `path` before is still there.
