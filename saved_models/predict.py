@@ -39,6 +39,11 @@ class Classifier:
                 f"{path.with_suffix('.json')} does not describe a model: "
                 f"{error!r}. It is written by training/export.py."
             ) from error
+        if self.normalisation is None:
+            raise ValueError(
+                f"{path} takes images that are standardised one by one, as "
+                "training/textures.py does, not 8-bit pixels."
+            )
         try:
             interpreter = Interpreter(str(path), num_threads=threads)
             interpreter.allocate_tensors()

@@ -138,6 +138,18 @@ def test_predict_takes_any_image_and_says_what_it_cannot(exported, tmp_path):
     assert "Traceback" not in process.stderr
 
 
+def test_predict_takes_no_model_without_a_normalisation(exported, tmp_path):
+    described = json.loads(exported.with_suffix(".json").read_text())
+    (tmp_path / "model.tflite").write_bytes(exported.read_bytes())
+    (tmp_path / "model.json").write_text(
+        json.dumps(described | {"normalisation": None})
+    )
+    process = predict(tmp_path / "model.tflite", "image.png")
+    assert process.returncode == 1
+    assert "standardised one by one" in process.stderr
+    assert export._normalisation("textures", uint8_input=False) is None
+
+
 def test_predict_takes_no_other_model(exported, tmp_path):
     process = predict(tmp_path / "model.tflite", "image.png")
     assert process.returncode == 1

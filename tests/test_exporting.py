@@ -98,7 +98,7 @@ def test_litert_keeps_the_parameter_count_and_folds_normalisation(tmp_path):
 
 
 @pytest.mark.parametrize("quantization", ["float16", "dynamic", "int8"])
-def test_quantized_files_are_smaller_and_near(quantization, tmp_path):
+def test_quantized_files_are_near(quantization, tmp_path):
     model = small_network(kernel_size=5, harmonics=(1,))
     x = samples(model, 8)
     report = keras_sre.export(

@@ -126,11 +126,7 @@ def run(
         "labels": config["classes"],
         "input_shape": list(dataset.image_shape),
         "input_dtype": "uint8" if uint8_input else "float32",
-        "normalisation": (
-            {"scale": 1, "offset": 0}
-            if uint8_input
-            else {"scale": 1 / 127.5, "offset": -1}
-        ),
+        "normalisation": _normalisation(config["dataset"], uint8_input),
         "resized_from": config["size"],
         "keras_sre": keras_sre.__version__,
         "format": format,
@@ -144,6 +140,15 @@ def run(
     }
     write_json(output.with_name(f"{output.stem}.json"), description)
     return description
+
+
+def _normalisation(dataset, uint8_input):
+    """Returns what pixels 0..255 are scaled by, `None` if not all alike."""
+    if dataset == "textures":  # standardised one by one
+        return None
+    if uint8_input:
+        return {"scale": 1, "offset": 0}
+    return {"scale": 1 / 127.5, "offset": -1}
 
 
 def _scores(exported, dataset, config):

@@ -91,7 +91,8 @@ def export(
     An `"int8"` file is as exactly symmetric as the float one: the ring sums of
     a turned image round as those of the upright one. (With harmonics: as long
     as maps stay in the range that calibration saw. Beyond it 8 bits clip at
-    -128 and 127, and harmonics change sign when they turn.)
+    -128 and 127, and harmonics change sign when they turn. Volumes are summed
+    along depth first, so those are symmetric to 8-bit rounding only.)
 
     The file takes its name when it is complete and checked: if anything fails,
     what was at `path` before is still there.
@@ -118,9 +119,8 @@ def export(
 
     Raises:
         ExportError: if the file differs from Keras by more than its format
-            allows (relative to the largest output: 1e-4, ten times what
-            rounding makes of a trained network; float16 0.03, dynamic 0.2,
-            int8 0.3).
+            allows (relative to the largest output: 1e-4, float16 0.03,
+            dynamic 0.2, int8 0.3).
         ValueError: if an argument is outside the range above, a package is
             missing, or the model cannot be expressed in the format.
 

@@ -314,15 +314,14 @@ def _add(tensors):
     return functools.reduce(operator.add, tensors)
 
 
-def pad(x, paddings, first_axis=1):
-    """Pads spatial axes, from `first_axis` on, with `(before, after)` zeros."""
+def pad(x, paddings):
+    """Pads spatial axes with `(before, after)` zeros."""
     if all(
         isinstance(pad, int) and pad == 0 for pads in paddings for pad in pads
     ):
         return x
-    unpadded = len(x.shape) - first_axis - len(paddings)
-    widths = [(0, 0)] * first_axis + list(paddings) + [(0, 0)] * unpadded
-    return ops.pad(x, widths)
+    unpadded = len(x.shape) - 1 - len(paddings)
+    return ops.pad(x, [(0, 0), *paddings] + [(0, 0)] * unpadded)
 
 
 def _spread(x, strides):
