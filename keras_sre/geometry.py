@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-RING_PROFILES = ("hard", "area", "linear")
+RING_PROFILES = ("hard", "area", "linear", "gaussian")
 
 
 def tap_coordinates(kernel_size, spacing=None):
@@ -140,6 +140,9 @@ def ring_filters(
       spaced ring radii, of which the first is 0 and the last reaches the
       outermost tap on an axis (`circular`) or in the corner. Outside the last
       radius the hat falls to zero within one tap.
+    - `"gaussian"`: as `"hard"`. What is smooth there is how rings share their
+      weights, which is trained: `keras_sre.ops.ring_mixing`. So a ring may
+      hold no tap.
 
     All are symmetric under the grid's reflections, and under exchanges of axes
     of equal size and spacing, bit for bit.
@@ -150,7 +153,7 @@ def ring_filters(
             largest smaller number for which no ring is empty: an even or
             one-dimensional kernel has fewer distinct distances.
         circular: bool, whether to leave the corners out.
-        ring_profile: `"hard"`, `"area"` or `"linear"`.
+        ring_profile: `"hard"`, `"area"`, `"linear"` or `"gaussian"`.
         spacing: tuple of positive floats, the physical size of a voxel per
             axis, or `None` (1 everywhere).
 
@@ -197,7 +200,9 @@ def ring_filters(
             f"Received num_rings={num_rings!r}. Expected an int of at least 1,"
             f" or None for the default ({default} for this kernel)."
         )
-    if num_rings > math.prod(kernel_size) or has_dead_ring(num_rings):
+    if ring_profile != "gaussian" and (
+        num_rings > math.prod(kernel_size) or has_dead_ring(num_rings)
+    ):
         usable = [
             n
             for n in range(1, min(num_rings, 2 * sum(kernel_size)))
@@ -213,7 +218,7 @@ def ring_filters(
 
 @functools.cache
 def _ring_filters(kernel_size, num_rings, circular, ring_profile, spacing):
-    build = {"hard": _hard, "area": _area, "linear": _linear}[ring_profile]
+    build = {"area": _area, "linear": _linear}.get(ring_profile, _hard)
     filters = build(kernel_size, num_rings, circular, spacing)
     filters.setflags(write=False)
     return filters

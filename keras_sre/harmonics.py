@@ -110,28 +110,55 @@ def harmonic_filters(
     >>> harmonic_filters((5, 5), 1).shape, harmonic_filters((5, 5), 4).shape
     ((2, 2, 5, 5), (2, 1, 5, 5))
     """
-    rings = ring_filters(
-        tuple(kernel_size), num_rings, circular, ring_profile, spacing
+    carried = carrying_rings(
+        kernel_size, order, num_rings, circular, ring_profile, spacing
     )
-    if order == 0:
-        return rings[None]
+    rings = ring_filters(
+        kernel_size, num_rings, circular, ring_profile, spacing
+    )
+    functions = angular_functions(tuple(kernel_size), order, spacing)
+    filters = functions[:, None] * rings[list(carried)]
+    filters.setflags(write=False)
+    return filters
+
+
+def carrying_rings(
+    kernel_size,
+    order,
+    num_rings=None,
+    circular=True,
+    ring_profile="hard",
+    spacing=None,
+):
+    """Returns the numbers of the rings that carry an order.
+
+    For order 0 these are all that hold a tap. Args and errors are those of
+    `harmonic_filters`.
+
+    Example:
+
+    >>> carrying_rings((5, 5), 0), carrying_rings((5, 5), 4)
+    ((0, 1, 2), (2,))
+    """
     kernel_size = tuple(kernel_size)
     spacing = tuple(map(float, spacing)) if spacing else None
-    carried = [
-        ring
-        for ring in rings
+    rings = ring_filters(
+        kernel_size, num_rings, circular, ring_profile, spacing
+    )
+    if order == 0:
+        return tuple(np.flatnonzero(rings.reshape(len(rings), -1).any(axis=1)))
+    carried = tuple(
+        number
+        for number, ring in enumerate(rings)
         if _carries(ring.tobytes(), kernel_size, order, spacing)
-    ]
+    )
     if not carried:
         raise ValueError(
             f"Received harmonics with order {order} for kernel_size="
             f"{kernel_size}: no ring of it has the taps for that order. "
             f"{_advice(rings, kernel_size, spacing)}"
         )
-    functions = angular_functions(kernel_size, order, spacing)
-    filters = functions[:, None] * np.stack(carried)
-    filters.setflags(write=False)
-    return filters
+    return carried
 
 
 def _advice(rings, kernel_size, spacing):

@@ -213,3 +213,49 @@ def golden_cases(arrays, kinds=None):
                     if key.startswith(prefix)
                 },
             )
+
+
+def official_input(config, x, kernel_size):
+    """Pads a recorded input, channels first, as the official layer does.
+
+    Returns:
+        The padded input, channels last, and the function that brings a
+        gradient with respect to it back to the input.
+    """
+    rank, padding = len(kernel_size), config["padding"]
+    if padding == "valid":
+        widths = [(0, 0)] * rank
+    elif padding == "same":
+        dilation = per_axis(config["dilation"], rank)
+        totals = [
+            (k - 1) * d for k, d in zip(kernel_size, dilation, strict=True)
+        ]
+        widths = [(total // 2, total - total // 2) for total in totals]
+    else:
+        widths = [(p, p) for p in per_axis(padding, rank)]
+    x = np.moveaxis(x, 1, -1)
+    padded, source = _pad_with_source(x, widths, config["padding_mode"])
+
+    def gather(gradient):
+        # Each input gathers the gradients of all its copies in the padding.
+        inside = source >= 0
+        gathered = np.bincount(source[inside], gradient[inside], padded.size)
+        return gathered[: x.size].reshape(x.shape)
+
+    return padded, gather
+
+
+def per_axis(value, rank):
+    return (value,) * rank if isinstance(value, int) else tuple(value)
+
+
+def _pad_with_source(x, widths, padding_mode):
+    """Returns the padded map and where in `x` each cell is from (-1: zero)."""
+    widths = [(0, 0), *widths, (0, 0)]
+    source = np.arange(x.size).reshape(x.shape)
+    if padding_mode == "zeros":
+        return np.pad(x, widths), np.pad(source, widths, constant_values=-1)
+    mode = {"replicate": "edge", "circular": "wrap"}.get(
+        padding_mode, padding_mode
+    )
+    return np.pad(x, widths, mode), np.pad(source, widths, mode)

@@ -9,6 +9,8 @@ from helpers import dense_conv
 from helpers import golden_cases
 from helpers import gradients
 from helpers import keras_padding
+from helpers import official_input
+from helpers import per_axis
 from helpers import to_numpy
 from hypothesis import assume
 from hypothesis import example
@@ -38,10 +40,6 @@ OFFICIAL_KINDS = (
     "anisotropic",
     "square_input",
 )
-
-
-def per_axis(value, rank):
-    return (value,) * rank if isinstance(value, int) else tuple(value)
 
 
 def official_cases(golden, name, rank):
@@ -75,9 +73,7 @@ def test_equals_the_official_package(golden, name, rank, count):
         assert_close(
             kernel, np.moveaxis(arrays["dense_kernel"], (0, 1), (-1, -2))
         )
-        widths = official_padding(config, kernel_size, rank)
-        unpadded = np.moveaxis(arrays["x"], 1, -1)
-        x, source = pad_with_source(unpadded, widths, config["padding_mode"])
+        x, gather = official_input(config, arrays["x"], kernel_size)
         upstream = np.moveaxis(arrays["g"], 1, -1)
 
         def convolve(x, w, c=geometry, i=implementation):
@@ -89,46 +85,18 @@ def test_equals_the_official_package(golden, name, rank, count):
         assert_close(y, np.moveaxis(arrays["y_train"], 1, -1))
         dx, dw = gradients(convolve, x, weight, upstream=upstream)
         assert_close(np.transpose(dw, (2, 1, 0)), arrays["grad_weight"])
-        # Each input gathers the gradients of all its copies in the padding.
-        gathered = np.bincount(source[source >= 0], dx[source >= 0], x.size)
-        dx = gathered[: unpadded.size].reshape(unpadded.shape)
-        assert_close(dx, np.moveaxis(arrays["grad_x"], 1, -1))
+        assert_close(gather(dx), np.moveaxis(arrays["grad_x"], 1, -1))
     assert found == count
-
-
-def pad_with_source(x, widths, padding_mode):
-    """Returns the padded map and where in `x` each cell is from (-1: zero)."""
-    widths = [(0, 0), *widths, (0, 0)]
-    source = np.arange(x.size).reshape(x.shape)
-    if padding_mode == "zeros":
-        return np.pad(x, widths), np.pad(source, widths, constant_values=-1)
-    mode = {"replicate": "edge", "circular": "wrap"}.get(
-        padding_mode, padding_mode
-    )
-    return np.pad(x, widths, mode), np.pad(source, widths, mode)
-
-
-def official_padding(config, kernel_size, rank):
-    padding = config["padding"]
-    if padding == "valid":
-        return [(0, 0)] * rank
-    if padding == "same":
-        dilation = per_axis(config["dilation"], rank)
-        totals = [
-            (k - 1) * d for k, d in zip(kernel_size, dilation, strict=True)
-        ]
-        return [(total // 2, total - total // 2) for total in totals]
-    return [(p, p) for p in per_axis(padding, rank)]
 
 
 @st.composite
 def problems(draw, harmonic=False):
     rank = draw(st.integers(1, 3))
-    per_axis = st.tuples(*[st.integers(1, 3)] * rank)
+    one_to_three = st.tuples(*[st.integers(1, 3)] * rank)
     sizes = st.integers(2 if harmonic else 1, 5)  # one tap has no direction
     size = draw(st.tuples(*[sizes] * rank))
-    strides = draw(per_axis)
-    dilation_rate = draw(per_axis) if max(strides) == 1 else (1,) * rank
+    strides = draw(one_to_three)
+    dilation_rate = draw(one_to_three) if max(strides) == 1 else (1,) * rank
     groups = draw(st.integers(1, 2))
     paddings = ["valid", "same", "causal"][: 3 if rank == 1 else 2]
     profile = draw(st.sampled_from(["hard", "area", "linear"]))

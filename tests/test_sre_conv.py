@@ -288,7 +288,6 @@ ERRORS = [
     ({"kernel_size": 4, "padding": "same"}, "half a cell.*odd sizes"),
     ({"num_rings": 0}, "num_rings=0"),
     ({"num_rings": 3}, "num_rings=3.*no tap.*Use 1 or 2"),
-    ({"ring_profile": "gaussian"}, "'gaussian'.*'hard', 'area', 'linear'"),
     ({"ring_profile": "round"}, "'round'.*'hard', 'area', 'linear'"),
     ({"implementation": "fft"}, "'fft'.*'auto'"),
     ({"spacing": (1.0,)}, "spacing=.*tuple of 2"),

@@ -9,8 +9,9 @@ from recipes import RECIPES
 from recipes import default_epochs
 from recipes import recipe_for
 
+from keras_sre.geometry import RING_PROFILES
+
 SIZES = (28, 32, 64, 128, 224)
-PROFILES = ("hard", "area", "linear")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 INTERPOLATIONS = ("nearest", "bilinear")
 LOGS = ("tensorboard", "wandb")
@@ -66,7 +67,7 @@ class RunConfig:
             ("model", (None, *MODELS)),
             ("size", (None, *SIZES)),
             ("recipe", RECIPES),
-            ("ring_profile", (None, *PROFILES)),
+            ("ring_profile", (None, *RING_PROFILES)),
             ("precision", PRECISIONS),
             ("interpolation", INTERPOLATIONS),
         ):

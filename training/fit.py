@@ -236,7 +236,7 @@ def parse_args(argv):
         metavar="B",
         help="rings per kernel, one per stage (k // 2 + 1)",
     )
-    add("--ring-profile", help="hard, area or linear")
+    add("--ring-profile", help="hard, area, linear or gaussian")
     add(
         "--harmonics",
         type=int,

@@ -58,8 +58,9 @@ class SREConv2D(BaseSREConv):
         circular: bool. `True` leaves the corners of the kernel out, `False`
             gives the corners a ring of their own (the paper's text).
         ring_profile: `"hard"` (the paper: a tap is in one ring), `"area"` (the
-            part of a tap's square that the annulus covers) or `"linear"`
-            (hats between ring radii).
+            part of a tap's square that the annulus covers), `"linear"` (hats
+            between ring radii) or `"gaussian"` (GMR-Conv: hard rings that
+            share their weights with neighbours, how far is trained).
         spacing: `None`, or a tuple of 2 floats: the physical size of a pixel
             along each axis, so that rings are round in the patient rather
             than in the array.
@@ -86,7 +87,10 @@ class SREConv2D(BaseSREConv):
             of the ordinary filters, which come first in the output (of each
             group); `None` if there are none.
         harmonic_kernels: dict from order to its weights, of shape
-            `(rings that carry it, channels // groups, filters of the order)`.
+            `(rings that carry it, channels // groups, filters of the order)`;
+            with `"gaussian"`, whose rings share, of all rings.
+        log_sigma: with `"gaussian"`, the logarithm of how far each ring's
+            weights reach, in rings, of shape `(num_rings,)`; else `None`.
         kernel: the ordinary kernel that they stand for, of shape
             `kernel_size + (channels // groups, filters)`. With harmonics, that
             of all responses: for each group the filters of each order and,
@@ -127,6 +131,8 @@ class SREConv2D(BaseSREConv):
     References:
         - [Worrall et al., 2017](https://arxiv.org/abs/1612.04642): the norm of
           responses to circular harmonics.
+        - [Du et al., 2025](https://arxiv.org/abs/2504.02819): GMR-Conv, the
+          profile `"gaussian"`.
         - [Du et al., 2025](https://arxiv.org/abs/2501.09753), section 2: the
           kernel. The factorised computation and its gradient are described in
           `keras_sre/ops/ring_conv.py`.
@@ -164,6 +170,7 @@ class SREConv1D(BaseSREConv):
     """
 
     rank = 1
+    paddings = ("valid", "same", "causal")
 
 
 @keras.saving.register_keras_serializable(package="keras_sre")

@@ -4,6 +4,8 @@ import dataclasses
 
 from keras import ops
 
+from keras_sre.geometry import ring_filters
+from keras_sre.harmonics import carrying_rings
 from keras_sre.harmonics import harmonic_filters
 
 
@@ -31,7 +33,7 @@ class RingConvConfig:
     @property
     def rings(self):
         """The fixed ring filters, shape `(num_rings, *kernel_size)`."""
-        return self._bank(0)[0]
+        return ring_filters(self.kernel_size, *self._ring_arguments())
 
     @property
     def banks(self):
@@ -41,15 +43,25 @@ class RingConvConfig:
         """
         return tuple(map(self._bank, self.orders))
 
+    def check(self):
+        """Raises a ValueError if there are no such rings, or for an order."""
+        _ = self.banks
+
+    @property
+    def carrying_rings(self):
+        """The numbers of the rings that each order's filters are made of."""
+        return tuple(
+            carrying_rings(self.kernel_size, order, *self._ring_arguments())
+            for order in self.orders
+        )
+
     def _bank(self, order):
         return harmonic_filters(
-            self.kernel_size,
-            order,
-            self.num_rings,
-            self.circular,
-            self.ring_profile,
-            self.spacing,
+            self.kernel_size, order, *self._ring_arguments()
         )
+
+    def _ring_arguments(self):
+        return self.num_rings, self.circular, self.ring_profile, self.spacing
 
     @property
     def spans(self):
