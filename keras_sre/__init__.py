@@ -6,8 +6,12 @@ from keras_sre.exporting import ExportError
 from keras_sre.exporting import ExportReport
 from keras_sre.exporting import export
 from keras_sre.layers import SREConv1D
+from keras_sre.layers import SREConv1DTranspose
 from keras_sre.layers import SREConv2D
+from keras_sre.layers import SREConv2DTranspose
 from keras_sre.layers import SREConv3D
+from keras_sre.layers import SREConv3DTranspose
+from keras_sre.layers import SREDepthwiseConv2D
 from keras_sre.layers import SymmetricPooling1D
 from keras_sre.layers import SymmetricPooling2D
 from keras_sre.layers import SymmetricPooling3D
@@ -16,8 +20,12 @@ __all__ = [
     "ExportError",
     "ExportReport",
     "SREConv1D",
+    "SREConv1DTranspose",
     "SREConv2D",
+    "SREConv2DTranspose",
     "SREConv3D",
+    "SREConv3DTranspose",
+    "SREDepthwiseConv2D",
     "SymmetricPooling1D",
     "SymmetricPooling2D",
     "SymmetricPooling3D",

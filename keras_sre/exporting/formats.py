@@ -13,7 +13,7 @@ import warnings
 
 import keras
 
-from keras_sre.layers.base_sre_conv import BaseSREConv
+from keras_sre.layers.base_ring_layer import BaseRingLayer
 
 INPUT_BATCH = 1  # of LiteRT: with an unknown one dilated windows do not convert
 
@@ -21,7 +21,9 @@ INPUT_BATCH = 1  # of LiteRT: with an unknown one dilated windows do not convert
 @contextlib.contextmanager
 def lowered(model, implementation):
     """Lets all ring layers of a model, nested ones too, run in one form."""
-    layers = [x for x in model._flatten_layers() if isinstance(x, BaseSREConv)]
+    layers = [
+        x for x in model._flatten_layers() if isinstance(x, BaseRingLayer)
+    ]
     before = [layer.implementation for layer in layers]
     try:
         for layer in layers:

@@ -65,12 +65,7 @@ class BaseSREConv(BaseRingLayer):
                 f"Received filters={self.filters} and groups={self.groups}. "
                 "The number of filters must be divisible by groups."
             )
-        if self.padding == "same" and any(k % 2 == 0 for k in self.kernel_size):
-            raise ValueError(
-                f"Received kernel_size={self.kernel_size} with padding='same'."
-                " Even kernels shift such a map by half a cell, so the layer "
-                "could not be equivariant. Use odd sizes, or padding='valid'."
-            )
+        check_same_padding(self.kernel_size, self.padding)
         self.harmonics = validation.distinct_ints(harmonics, "harmonics")
         self.harmonic_fraction = validation.fraction(
             harmonic_fraction, "harmonic_fraction"
@@ -134,24 +129,8 @@ class BaseSREConv(BaseRingLayer):
 
     def compute_output_shape(self, input_shape):
         self._channels(input_shape)
-        outputs = []
-        for size, span, stride in zip(
-            self._spatial(input_shape),
-            self._config.spans,
-            self.strides,
-            strict=True,
-        ):
-            if size is not None and self.padding == "valid":
-                size -= span
-                if size < 1:
-                    raise ValueError(
-                        f"Received an input of shape {tuple(input_shape)}. "
-                        f"Kernels of {self.kernel_size} (dilation "
-                        f"{self.dilation_rate}) do not fit in it. Use larger "
-                        "inputs, smaller kernels, or padding='same'."
-                    )
-            outputs.append(None if size is None else -(-size // stride))
-        return self._output_shape(input_shape, outputs, self.filters)
+        sizes = convolved_sizes(self._spatial(input_shape), self._config)
+        return self._output_shape(input_shape, sizes, self.filters)
 
     def get_config(self):
         return {
@@ -161,3 +140,32 @@ class BaseSREConv(BaseRingLayer):
             "harmonics": self.harmonics,
             "harmonic_fraction": self.harmonic_fraction,
         }
+
+
+def check_same_padding(kernel_size, padding):
+    """Raises a ValueError for kernels that padding would put off-centre."""
+    if padding == "same" and any(size % 2 == 0 for size in kernel_size):
+        raise ValueError(
+            f"Received kernel_size={kernel_size} with padding='same'."
+            " Even kernels shift such a map by half a cell, so the layer "
+            "could not be equivariant. Use odd sizes, or padding='valid'."
+        )
+
+
+def convolved_sizes(sizes, config):
+    """Returns the size of the output along each axis, `None` if unknown."""
+    outputs = []
+    for size, span, stride in zip(
+        sizes, config.spans, config.strides, strict=True
+    ):
+        if size is not None and config.padding == "valid":
+            size -= span
+            if size < 1:
+                raise ValueError(
+                    f"Received a map of size {tuple(sizes)}. Kernels of "
+                    f"{config.kernel_size} (dilation {config.dilation_rate}) "
+                    "do not fit in it. Use larger inputs, smaller kernels, or "
+                    "padding='same'."
+                )
+        outputs.append(None if size is None else -(-size // stride))
+    return outputs

@@ -107,7 +107,7 @@ def _forward(config, x, *ring_kernels, with_directions=False):
             yield [
                 _add(
                     _product(
-                        _ring_sums(ring_sums, x, filters[rings], config),
+                        apply_rings(ring_sums, x, filters[rings], config),
                         _weights(ring_kernel[rings], groups, "bcf"),
                     )
                     for rings in some
@@ -121,7 +121,7 @@ def _forward(config, x, *ring_kernels, with_directions=False):
         maps = split(maps, [w.shape[-1] for w in weights])
         for bank, x in zip(banks, maps, strict=True):
             yield [
-                _ring_sums(sum_of_ring_sums, x, filters, config)
+                apply_rings(sum_of_ring_sums, x, filters, config)
                 for filters in bank
             ]
 
@@ -167,12 +167,14 @@ def _backward(config, x, upstream, *tensors):
             weights = _weights(ring_kernel, groups, "fbc")
             d_weight = []
             for filters, dy in zip(bank, parts, strict=True):
-                maps = _spread(_product(dy, weights), config.strides)
+                maps = spread(_product(dy, weights), config.strides)
                 maps = pad(maps, adjoint)
                 # The adjoint of a filter is the filter turned by 180 degrees.
                 flipped = (-1) ** order * filters
-                dx.append(_ring_sums(sum_of_ring_sums, maps, flipped, stride_1))
-                sums = _ring_sums(ring_sums, x, filters, config)
+                dx.append(
+                    apply_rings(sum_of_ring_sums, maps, flipped, stride_1)
+                )
+                sums = apply_rings(ring_sums, x, filters, config)
                 d_weight.append(_outer(sums, dy))
             d_weights.append(_add(d_weight))
         return _add(dx), d_weights  # (groups, rings * channels, filters)
@@ -180,7 +182,7 @@ def _backward(config, x, upstream, *tensors):
     def sum_upstream_tile(x, gradients):
         sums = [
             _add(
-                _ring_sums(
+                apply_rings(
                     ring_sums, pad(dy, adjoint), (-1) ** order * filters, config
                 )
                 for filters, dy in zip(bank, parts, strict=True)
@@ -301,7 +303,7 @@ def _outer(x, y):
     return ops.einsum("ngi,ngo->gio", x, y)
 
 
-def _ring_sums(function, x, filters, config):
+def apply_rings(function, x, filters, config):
     """Runs `ring_sums` or `sum_of_ring_sums`, adding in at least float32."""
     dtype = x.dtype
     sums = function(
@@ -324,7 +326,7 @@ def pad(x, paddings):
     return ops.pad(x, [(0, 0), *paddings] + [(0, 0)] * unpadded)
 
 
-def _spread(x, strides):
+def spread(x, strides):
     """Puts `stride - 1` zeros between neighbours along each spatial axis."""
     for axis, stride in enumerate(strides, start=1):
         if stride > 1:
