@@ -2,6 +2,8 @@
 
 from keras_sre import applications
 from keras_sre._version import __version__
+from keras_sre.conversion import ConversionReport
+from keras_sre.conversion import convert
 from keras_sre.exporting import ExportError
 from keras_sre.exporting import ExportReport
 from keras_sre.exporting import export
@@ -17,6 +19,7 @@ from keras_sre.layers import SymmetricPooling2D
 from keras_sre.layers import SymmetricPooling3D
 
 __all__ = [
+    "ConversionReport",
     "ExportError",
     "ExportReport",
     "SREConv1D",
@@ -31,5 +34,6 @@ __all__ = [
     "SymmetricPooling3D",
     "__version__",
     "applications",
+    "convert",
     "export",
 ]

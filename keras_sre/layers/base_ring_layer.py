@@ -7,8 +7,8 @@ from keras import ops
 from keras_sre import validation
 from keras_sre.geometry import RING_PROFILES
 from keras_sre.initializers import DenseKernelVariance
+from keras_sre.ops.expansion import expand_kernels
 from keras_sre.ops.ring_conv import IMPLEMENTATIONS
-from keras_sre.ops.ring_conv import expand_kernels
 from keras_sre.ops.ring_mixing import initial_log_sigma
 from keras_sre.ops.ring_mixing import mix_rings
 from keras_sre.ops.ring_mixing import mixing_matrix

@@ -39,8 +39,10 @@ class SREDepthwiseConv2D(BaseRingLayer):
         circular: bool.
         ring_profile: `"hard"`, `"area"`, `"linear"` or `"gaussian"`.
         spacing: `None`, or a tuple of 2 floats.
-        implementation: `"slices"`, or `"dense"`, the backend's own depthwise
-            convolution, which `"auto"` and `"depthwise"` stand for.
+        implementation: `"slices"`; `"dense"` or `"depthwise"`, both the
+            backend's own depthwise convolution; or `"auto"`: slices where XLA
+            fuses them (forward 0.4 to 0.9 times the time of
+            `DepthwiseConv2D`, a training step about the same).
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
     Attributes:

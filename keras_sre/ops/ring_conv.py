@@ -36,84 +36,27 @@ narrower. On the CPU large maps are worked on a few images at a time
 
 import math
 
-import numpy as np
 from keras import ops
 
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import has_compiler
 from keras_sre.ops.config import RingConvConfig
+from keras_sre.ops.expansion import expand_kernels
 from keras_sre.ops.factorised import depthwise_ring_conv
 from keras_sre.ops.factorised import pad
 from keras_sre.ops.factorised import slices_ring_conv
 from keras_sre.ops.responses import split_parts
 from keras_sre.ops.responses import to_outputs
+from keras_sre.ops.ring_depthwise_conv import ring_depthwise_conv
 
 __all__ = [
     "IMPLEMENTATIONS",
     "RingConvConfig",
-    "expand_kernel",
-    "expand_kernels",
     "fastest_implementation",
     "ring_conv",
 ]
 
 IMPLEMENTATIONS = ("auto", "dense", "slices", "depthwise")
-
-
-def expand_kernel(ring_kernel, filters):
-    """Returns the ordinary kernel that a ring kernel stands for.
-
-    Symmetric taps are copies of one another, bit for bit.
-
-    Args:
-        ring_kernel: tensor of shape
-            `(num_rings, channels // groups, num_filters)`.
-        filters: array of shape `(num_rings, *kernel_size)`, `ring_filters`.
-
-    Returns:
-        Tensor of shape `(*kernel_size, channels // groups, num_filters)`.
-
-    Example:
-
-    >>> from keras_sre.geometry import ring_filters
-    >>> ring_kernel = ops.ones((2, 3, 4))
-    >>> tuple(expand_kernel(ring_kernel, ring_filters((3, 3))).shape)
-    (3, 3, 3, 4)
-    """
-    num_rings, *kernel_size = filters.shape
-    mixes, which = np.unique(
-        filters.reshape(num_rings, -1), axis=1, return_inverse=True
-    )
-    mixes = ops.cast(np.ascontiguousarray(mixes.T), ring_kernel.dtype)
-    distinct = ops.tensordot(mixes, ring_kernel, axes=1)
-    kernel = ops.take(distinct, which.reshape(-1), axis=0)
-    return ops.reshape(kernel, (*kernel_size, *ring_kernel.shape[1:]))
-
-
-def expand_kernels(ring_kernels, config):
-    """Returns the ordinary kernel of all linear responses of a layer.
-
-    Its last axis holds, for each group, the filters of each order in turn and,
-    within an order, those of each angular function: `keras_sre.harmonics`.
-    Without harmonics that is `expand_kernel`.
-
-    Args:
-        ring_kernels: tuple of tensors as in `ring_conv`.
-        config: `RingConvConfig`.
-
-    Returns:
-        Tensor of shape `(*kernel_size, channels // groups, num_responses)`.
-    """
-    kernels = [
-        expand_kernel(ring_kernel, filters)
-        for bank, ring_kernel in zip(config.banks, ring_kernels, strict=True)
-        for filters in bank
-    ]
-    if len(kernels) == 1:
-        return kernels[0]
-    shape = kernels[0].shape[:-1]
-    grouped = [ops.reshape(k, (*shape, config.groups, -1)) for k in kernels]
-    return ops.reshape(ops.concatenate(grouped, axis=-1), (*shape, -1))
 
 
 def ring_conv(
@@ -161,6 +104,16 @@ def ring_conv(
         outputs = _dense(inputs, ring_kernels, config)
     elif implementation == "depthwise":
         outputs = depthwise_ring_conv(inputs, ring_kernels, config)
+    elif config.groups == inputs.shape[-1] and not any(config.orders):
+        # No channel sees another: products of one channel would cost most.
+        (ring_kernel,) = ring_kernels
+        shape = (ring_kernel.shape[0], config.groups, -1)
+        outputs = ring_depthwise_conv(
+            inputs,
+            ops.reshape(ring_kernel, shape),
+            config,
+            implementation="slices",
+        )
     else:
         outputs = slices_ring_conv(inputs, ring_kernels, config, training)
     if data_format == "channels_first":

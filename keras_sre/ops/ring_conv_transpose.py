@@ -18,10 +18,10 @@ from keras import ops
 
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import compiled
+from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.factorised import apply_rings
 from keras_sre.ops.factorised import pad
 from keras_sre.ops.factorised import spread
-from keras_sre.ops.ring_conv import expand_kernel
 from keras_sre.ops.ring_sum import depthwise_ring_means
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.ring_sum import sum_of_ring_sums
@@ -48,7 +48,8 @@ def ring_conv_transpose(
             output, `(size - 1) * stride + span + 1`, are cut off at either
             end. Negative: that many zeros are added.
         data_format: `"channels_last"` or `"channels_first"`.
-        implementation: one of `"auto"`, `"dense"`, `"slices"`, `"depthwise"`.
+        implementation: one of `"dense"`, `"slices"`, `"depthwise"`, or
+            `"auto"`: slices, which were the fastest in all cases measured.
 
     Returns:
         Tensor of shape `(batch, *new_spatial, filters)`, or channels first.

@@ -19,9 +19,10 @@ from keras import ops
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import at_least_float32
 from keras_sre.ops.backend import compiled
+from keras_sre.ops.backend import has_compiler
+from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.factorised import pad
 from keras_sre.ops.factorised import spread
-from keras_sre.ops.ring_conv import expand_kernel
 from keras_sre.ops.ring_sum import ring_sums
 
 
@@ -40,8 +41,9 @@ def ring_depthwise_conv(
         ring_kernel: tensor of shape `(num_rings, channels, depth_multiplier)`.
         config: `RingConvConfig` of order 0 and one group.
         data_format: `"channels_last"` or `"channels_first"`.
-        implementation: `"slices"` (which XLA fuses), or the backend's own
-            depthwise convolution for all others.
+        implementation: `"slices"`; `"dense"` or `"depthwise"`, both the
+            backend's own depthwise convolution; or `"auto"`: slices where XLA
+            fuses them.
 
     Returns:
         Tensor of shape `(batch, *new_spatial, channels * depth_multiplier)`,
@@ -58,6 +60,8 @@ def ring_depthwise_conv(
     x, ring_kernel = as_tensor(inputs), as_tensor(ring_kernel)
     if data_format == "channels_first":
         x = ops.moveaxis(x, 1, -1)
+    if implementation == "auto":
+        implementation = "slices" if has_compiler() else "dense"
     run = _slices if implementation == "slices" else _dense
     outputs = run(x, ring_kernel, config)
     if data_format == "channels_first":

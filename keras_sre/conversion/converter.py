@@ -1,0 +1,248 @@
+"""Rebuilds a model layer by layer, with counterparts in their places."""
+
+import keras
+from keras import layers
+from keras import tree
+
+from keras_sre.conversion import replacements
+from keras_sre.conversion.projection import project
+from keras_sre.conversion.report import ConvertedLayer
+
+
+class Converter:
+    """Converts the layers of one model and of those nested in it.
+
+    Layers are made anew, once for each old one, and get its weights. After a
+    run `rows` tells what was done, in the order of the calls.
+    """
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.rows = []
+        self._made = {}  # from id: (the old layer, to keep its id; the new one)
+        self._equal = set()  # ids of zero paddings to make equal at both ends
+        self._recorded, self._prefix = [], ""  # of the model at hand
+
+    def convert(self, model, prefix=""):
+        """Returns a new functional or Sequential model."""
+        outer = self._recorded, self._prefix
+        self._recorded, self._prefix = [], prefix
+        if self.settings.symmetric_pooling:
+            self._equal |= _paddings_to_equalise(model)
+        if isinstance(model, keras.Sequential):
+            converted = self._convert_sequential(model)
+        else:
+            converted = keras.models.clone_model(
+                model,
+                input_tensors=_new_inputs(model),
+                clone_function=lambda layer: layer,
+                call_function=self._call,
+            )
+        self._recorded, self._prefix = outer
+        return converted
+
+    def _convert_sequential(self, model):
+        inputs = keras.Input(
+            batch_shape=model.input_shape, dtype=model.inputs[0].dtype
+        )
+        x = inputs
+        for layer in model.layers:
+            x = self._call(layer, x)
+        converted = keras.Sequential(
+            [inputs, *self._recorded],
+            name=model.name,
+            trainable=model.trainable,
+        )
+        if model.compiled:
+            converted.compile_from_config(model.get_compile_config())
+        return converted
+
+    def _call(self, layer, *args, **kwargs):
+        """Calls what takes the place of a layer or operation."""
+        if not isinstance(layer, keras.Layer):
+            return layer(*args, **kwargs)
+        if isinstance(layer, keras.Model):
+            return self._call_model(layer, *args, **kwargs)
+        if type(layer) in replacements.SEPARABLE:
+            x = args[0]
+            for part in self._parts(layer, x.shape):
+                x = self._call(part, x)
+            return x
+        if len(args) == 1 and keras.backend.is_keras_tensor(args[0]):
+            found = self._replacement(layer, args[0].shape)
+            if found is not None:
+                return self._call_replacement(layer, found, args[0])
+        new = self._make(layer, lambda: _same(layer))
+        outputs = new(*args, **kwargs)
+        if new.weights:
+            new.set_weights(layer.get_weights())
+        self._recorded.append(new)
+        return outputs
+
+    def _call_model(self, model, *args, **kwargs):
+        name = f"{self._prefix}{model.name}/"
+
+        def convert():
+            if not isinstance(model, keras.Sequential) and not hasattr(
+                model, "operations"
+            ):
+                self._leave(model, "its layers are not known: it is subclassed")
+                return model
+            return self.convert(model, name)
+
+        new = self._make(model, convert)
+        self._recorded.append(new)
+        return new(*args, **kwargs)
+
+    def _call_replacement(self, layer, found, x):
+        first_call = id(layer) not in self._made
+        main = self._make(layer, lambda: found.main)
+        steps = [*found.before, main, *found.after]
+        for step in steps:
+            x = step(x)
+        self._recorded += steps
+        if not first_call:
+            return x
+        error = None
+        if hasattr(main, "ring_kernel"):
+            error = self._set_ring_weights(layer, main, found.offset)
+        elif main.weights:
+            main.set_weights(layer.get_weights())
+        self.rows.append(
+            ConvertedLayer(
+                name=f"{self._prefix}{layer.name}",
+                before=_described(layer),
+                after=" + ".join(map(_described, steps)),
+                projection_error=error,
+            )
+        )
+        return x
+
+    def _set_ring_weights(self, layer, main, offset):
+        if self.settings.weights == "reinitialize":
+            return None
+        weights = layer.get_weights()
+        kernel = weights[0]
+        if type(layer) is layers.DepthwiseConv1D:
+            kernel = kernel.reshape(kernel.shape[0], 1, -1)
+        if main.use_bias:
+            main.bias.assign(weights[1])
+        return project(kernel, main, offset)
+
+    def _replacement(self, layer, shape):
+        if id(layer) in self._equal:
+            return replacements.Replacement(replacements.equal_padding(layer))
+        try:
+            return replacements.replacement(layer, shape, self.settings)
+        except ValueError as error:
+            if self.settings.ring_arguments["num_rings"] is not None:
+                raise
+            self._leave(layer, str(error))
+            return None
+
+    def _leave(self, layer, reason):
+        name = f"{self._prefix}{layer.name}"
+        if all(row.name != name for row in self.rows):
+            self.rows.append(
+                ConvertedLayer(name, _described(layer), "", None, reason)
+            )
+
+    def _make(self, layer, make):
+        if id(layer) not in self._made:
+            self._made[id(layer)] = layer, make()
+        return self._made[id(layer)][1]
+
+    def _parts(self, layer, shape):
+        def make():
+            parts = replacements.parts_of_separable(layer)
+            depthwise, pointwise = parts
+            depthwise.build(shape)
+            pointwise.build(depthwise.compute_output_shape(shape))
+            kernels = layer.get_weights()
+            depthwise.set_weights(kernels[:1])
+            pointwise.set_weights(kernels[1:])
+            return parts
+
+        return self._make(layer, make)
+
+
+def _new_inputs(model):
+    """Returns inputs of the same names, in the structure of the old ones."""
+    names = {
+        id(layer.output): layer.name
+        for layer in model.layers
+        if isinstance(layer, layers.InputLayer)
+    }
+    return tree.map_structure(
+        lambda x: keras.Input(
+            batch_shape=x.shape, dtype=x.dtype, name=names.get(id(x))
+        ),
+        model.input,
+    )
+
+
+def _same(layer):
+    return layer.__class__.from_config(layer.get_config())
+
+
+def _described(layer):
+    """Returns for instance `Conv2D 3x3 / 2`."""
+    words = [type(layer).__name__]
+    size = getattr(layer, "kernel_size", getattr(layer, "pool_size", None))
+    if size is not None:
+        words.append("x".join(map(str, size)))
+    strides = getattr(layer, "strides", (1,))
+    if isinstance(strides, tuple) and max(strides) > 1:
+        words.append(f"/ {'x'.join(map(str, sorted(set(strides))))}")
+    return " ".join(words)
+
+
+def _paddings_to_equalise(model):
+    """Returns the ids of unequal zero paddings that only strided windows see.
+
+    A stride on an even map is often prepared by one more zero at the end.
+    Windows that become centred need as many at both ends, which then gives
+    maps of the same size.
+    """
+    found = set()
+    for layer in model.layers:
+        if type(layer) not in replacements.ZERO_PADDING.values():
+            continue
+        pairs = layer.padding
+        pairs = [pairs] if isinstance(pairs[0], int) else pairs
+        if all(before == after for before, after in pairs):
+            continue
+        users = [user for user in model.layers if _reads(user, layer)]
+        is_output = any(x is layer.output for x in model.outputs)
+        prepared = users and all(_is_prepared(user, pairs) for user in users)
+        if prepared and not is_output:
+            found.add(id(layer))
+    return found
+
+
+def _reads(layer, earlier):
+    try:
+        inputs = tree.flatten(layer.input)
+    except AttributeError:  # never called
+        return False
+    return any(x is earlier.output for x in inputs)
+
+
+def _is_prepared(layer, pairs):
+    windows = getattr(layer, "kernel_size", getattr(layer, "pool_size", None))
+    strides = getattr(layer, "strides", None)
+    if windows is None or getattr(layer, "padding", None) != "valid":
+        return False
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    shape = layer.input.shape
+    sizes = shape[2:] if first else shape[1:-1]
+    for size, window, stride, (before, after) in zip(
+        sizes, windows, strides, pairs, strict=True
+    ):
+        if stride == 1 and before != after:
+            return False
+        if size is not None:
+            equal = size + 2 * max(before, after) - before - after
+            if (equal - window) // stride != (size - window) // stride:
+                return False
+    return True

@@ -1,0 +1,316 @@
+"""What takes the place of one layer: its equivariant counterpart.
+
+A `Replacement` says how to make that and what comes before and after it. What
+samples a map off-centre does so no longer: it runs at stride 1 and a symmetric
+pooling follows. That gives the size there was before: of `n` windows at stride
+1 a stride keeps `ceil(n / stride)`, and so does the pooling. A convolution of
+one tap and a mean commute, so there the pooling comes first, and is cheaper.
+"""
+
+import dataclasses
+
+from keras import layers
+
+from keras_sre.conversion.centring import all_centred
+from keras_sre.layers import SREConv1D
+from keras_sre.layers import SREConv1DTranspose
+from keras_sre.layers import SREConv2D
+from keras_sre.layers import SREConv2DTranspose
+from keras_sre.layers import SREConv3D
+from keras_sre.layers import SREConv3DTranspose
+from keras_sre.layers import SREDepthwiseConv2D
+from keras_sre.layers import SymmetricPooling1D
+from keras_sre.layers import SymmetricPooling2D
+from keras_sre.layers import SymmetricPooling3D
+
+CONVOLUTIONS = {
+    layers.Conv1D: SREConv1D,
+    layers.Conv2D: SREConv2D,
+    layers.Conv3D: SREConv3D,
+}
+DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+SEPARABLE = {
+    layers.SeparableConv1D: layers.DepthwiseConv1D,
+    layers.SeparableConv2D: layers.DepthwiseConv2D,
+}
+TRANSPOSED = {
+    layers.Conv1DTranspose: SREConv1DTranspose,
+    layers.Conv2DTranspose: SREConv2DTranspose,
+    layers.Conv3DTranspose: SREConv3DTranspose,
+}
+POOLINGS = {
+    layers.AveragePooling1D: "average",
+    layers.AveragePooling2D: "average",
+    layers.AveragePooling3D: "average",
+    layers.MaxPooling1D: "max",
+    layers.MaxPooling2D: "max",
+    layers.MaxPooling3D: "max",
+}
+SYMMETRIC_POOLING = {
+    1: SymmetricPooling1D,
+    2: SymmetricPooling2D,
+    3: SymmetricPooling3D,
+}
+ZERO_PADDING = {
+    1: layers.ZeroPadding1D,
+    2: layers.ZeroPadding2D,
+    3: layers.ZeroPadding3D,
+}
+CROPPING = {1: layers.Cropping1D, 2: layers.Cropping2D, 3: layers.Cropping3D}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The arguments of `convert`, apart from the model."""
+
+    kernel_size: int | None
+    weights: str
+    symmetric_pooling: bool
+    ring_arguments: dict
+
+
+@dataclasses.dataclass
+class Replacement:
+    """Layers in the place of one, in the order in which they are called.
+
+    `main` is made once, also for a layer that is called several times; `before`
+    and `after` are made for each call and have no weights. `offset` is where
+    the first tap of the old kernel is in the new one.
+    """
+
+    main: layers.Layer
+    before: list = dataclasses.field(default_factory=list)
+    after: list = dataclasses.field(default_factory=list)
+    offset: tuple | None = None
+
+
+def replacement(layer, input_shape, settings):
+    """Returns the `Replacement` of a layer, `None` if it may stay as it is.
+
+    Args:
+        layer: Keras layer.
+        input_shape: the shape it is called on.
+        settings: `Settings`.
+
+    Raises:
+        ValueError: why a layer that should be replaced cannot be.
+    """
+    kind = type(layer)
+    if kind in CONVOLUTIONS or kind in DEPTHWISE:
+        return _convolution(layer, input_shape, settings)
+    if kind in TRANSPOSED:
+        return _transposed(layer, settings)
+    if kind in POOLINGS and settings.symmetric_pooling:
+        return _pooling(layer, input_shape)
+    return None
+
+
+def _convolution(layer, input_shape, settings):
+    rank = len(layer.kernel_size)
+    sizes = _spatial(input_shape, layer.data_format)
+    strides, before, after = layer.strides, [], []
+    kernel_size, offset = _new_kernel_size(layer, settings)
+    spans = _spans(layer.kernel_size, layer.dilation_rate)
+    new_spans = _spans(kernel_size, layer.dilation_rate)
+    if layer.padding == "valid" and new_spans != spans:
+        before += _resized(layer, new_spans, spans)
+        sizes = [
+            n if n is None else n + new - old
+            for n, new, old in zip(sizes, new_spans, spans, strict=True)
+        ]
+    windows = [span + 1 for span in new_spans]
+    pooled = (
+        settings.symmetric_pooling
+        and layer.padding != "causal"
+        and max(strides) > 1
+        and not all_centred(sizes, windows, strides, layer.padding)
+    )
+    if pooled:
+        pooling = SYMMETRIC_POOLING[rank](
+            strides, data_format=layer.data_format, name=f"{layer.name}_pool"
+        )
+        first = max(layer.kernel_size) == 1
+        (before if first else after).append(pooling)
+        strides = (1,) * rank
+    changes = {"kernel_size": kernel_size, "strides": strides}
+    if max(layer.kernel_size) == 1:
+        if not pooled:
+            return None
+        main = _like(layer, type(layer), changes)
+        return Replacement(main, before, after)
+    if type(layer) is layers.DepthwiseConv1D:
+        layer = _as_grouped(layer, input_shape)
+    if type(layer) is layers.DepthwiseConv2D:
+        ring_class = SREDepthwiseConv2D
+        changes |= _without_harmonics(settings.ring_arguments)
+    else:
+        ring_class = CONVOLUTIONS[type(layer)]
+        changes |= settings.ring_arguments
+    return Replacement(_like(layer, ring_class, changes), before, after, offset)
+
+
+def _as_grouped(layer, input_shape):
+    """A depthwise convolution is one of as many groups as channels."""
+    first = layer.data_format == "channels_first"
+    channels = input_shape[1 if first else -1]
+    config = {
+        key.replace("depthwise_", "kernel_"): value
+        for key, value in layer.get_config().items()
+        if key != "depth_multiplier"
+    }
+    config["filters"] = channels * layer.depth_multiplier
+    return layers.Conv1D.from_config({**config, "groups": channels})
+
+
+def parts_of_separable(layer):
+    """Returns the depthwise and the pointwise layer of a separable one."""
+    config = layer.get_config()
+    depthwise = _like(
+        layer,
+        SEPARABLE[type(layer)],
+        {"use_bias": False, "activation": None, "activity_regularizer": None},
+        without=("filters", *(k for k in config if k.startswith("pointwise_"))),
+    )
+    pointwise = {
+        key.replace("pointwise_", "kernel_"): value
+        for key, value in config.items()
+        if key != "depth_multiplier" and not key.startswith("depthwise_")
+    }
+    pointwise |= {
+        "name": f"{layer.name}_pointwise",
+        "kernel_size": 1,
+        "strides": 1,
+        "dilation_rate": 1,
+        "padding": "valid",
+    }
+    kind = {1: layers.Conv1D, 2: layers.Conv2D}[len(layer.kernel_size)]
+    return depthwise, kind.from_config(pointwise)
+
+
+def _new_kernel_size(layer, settings):
+    """Returns the new size, and the offset of the old kernel in the new."""
+    old = layer.kernel_size
+    new = list(old)
+    if settings.kernel_size and max(old) > 1:
+        wanted = settings.kernel_size
+        # With "valid" padding an odd difference would move the map.
+        if layer.padding != "valid" or all(
+            (wanted - k) * d % 2 == 0
+            for k, d in zip(old, layer.dilation_rate, strict=True)
+        ):
+            new = [wanted] * len(old)
+    if layer.padding == "same":
+        new = [k + 1 if k % 2 == 0 else k for k in new]
+    # Keras puts the smaller half of "same" padding before the map.
+    offsets = [
+        (n - 1) // 2 - (k - 1) // 2 for n, k in zip(new, old, strict=True)
+    ]
+    if layer.padding == "causal":
+        offsets = [n - k for n, k in zip(new, old, strict=True)]
+    return tuple(new), tuple(offsets)
+
+
+def _resized(layer, new_spans, old_spans):
+    """Returns what keeps the output's size with kernels of another size."""
+    rank = len(new_spans)
+    margins = [
+        (new - old) // 2 for new, old in zip(new_spans, old_spans, strict=True)
+    ]
+    options = {"name": f"{layer.name}_margin"}
+    if rank > 1:
+        options["data_format"] = layer.data_format
+    if max(margins) > 0:
+        kind, widths = ZERO_PADDING[rank], [max(m, 0) for m in margins]
+    else:
+        kind, widths = CROPPING[rank], [max(-m, 0) for m in margins]
+    return [kind(widths[0] if rank == 1 else tuple(widths), **options)]
+
+
+def _transposed(layer, settings):
+    if max(layer.kernel_size) == 1 and max(layer.strides) == 1:
+        return None
+    ring_class = TRANSPOSED[type(layer)]
+    changes = _without_harmonics(settings.ring_arguments)
+    output_padding = layer.output_padding
+    if output_padding is not None and _doubles(layer, output_padding):
+        changes["output_padding"] = output_padding = None
+    kernel_size, offset = list(layer.kernel_size), [0] * len(layer.strides)
+    for axis, (k, stride) in enumerate(
+        zip(layer.kernel_size, layer.strides, strict=True)
+    ):
+        excess = (k - 1) * layer.dilation_rate[axis] + 1 - stride
+        off_centre = excess % 2 and output_padding is None
+        if off_centre and (layer.padding == "same" or excess < 0):
+            kernel_size[axis] += 1
+            offset[axis] = int(excess > 0)
+    changes["kernel_size"] = tuple(kernel_size)
+    main = _like(layer, ring_class, changes)
+    return Replacement(main, offset=tuple(offset))
+
+
+def _doubles(layer, output_padding):
+    """Whether the output is the strides times the input, as without it."""
+    paddings = output_padding
+    if not isinstance(paddings, (tuple, list)):
+        paddings = (paddings,) * len(layer.strides)
+    return layer.padding == "same" and all(
+        k - 2 * (k // 2) + extra == stride
+        for k, stride, extra in zip(
+            layer.kernel_size, layer.strides, paddings, strict=True
+        )
+    )
+
+
+def _pooling(layer, input_shape):
+    rank, mode = len(layer.pool_size), POOLINGS[type(layer)]
+    sizes = _spatial(input_shape, layer.data_format)
+    pool_size, strides = tuple(layer.pool_size), tuple(layer.strides)
+    if all_centred(sizes, pool_size, strides, layer.padding):
+        return None
+    options = {"mode": mode, "data_format": layer.data_format}
+    symmetric = SYMMETRIC_POOLING[rank]
+    known = None not in sizes
+    if pool_size == strides and (layer.padding == "same" or not known):
+        main = symmetric(strides, name=layer.name, **options)
+        return Replacement(main)
+    if layer.padding == "same":
+        pool_size = tuple(k + 1 if k % 2 == 0 else k for k in pool_size)
+    main = _like(
+        layer, type(layer), {"pool_size": pool_size, "strides": (1,) * rank}
+    )
+    after = [symmetric(strides, name=f"{layer.name}_pool", **options)]
+    return Replacement(main, after=after if max(strides) > 1 else [])
+
+
+def equal_padding(layer):
+    """Returns a zero padding of the same amount at both ends of each axis."""
+    padding = layer.padding
+    if type(layer) is layers.ZeroPadding1D:
+        equal = max(padding)
+        return _like(layer, type(layer), {"padding": (equal, equal)})
+    equal = tuple((max(pair), max(pair)) for pair in padding)
+    return _like(layer, type(layer), {"padding": equal})
+
+
+def _like(layer, kind, changes, without=()):
+    """Returns a layer of another kind, otherwise of the same configuration."""
+    config = {**layer.get_config(), "dtype": layer.dtype_policy, **changes}
+    return kind(**{key: config[key] for key in config if key not in without})
+
+
+def _without_harmonics(ring_arguments):
+    return {
+        key: value
+        for key, value in ring_arguments.items()
+        if not key.startswith("harmonic")
+    }
+
+
+def _spans(kernel_size, dilation_rate):
+    return [
+        (k - 1) * d for k, d in zip(kernel_size, dilation_rate, strict=True)
+    ]
+
+
+def _spatial(shape, data_format):
+    return tuple(shape[2:] if data_format == "channels_first" else shape[1:-1])
