@@ -7,6 +7,7 @@ from keras_sre.conversion import convert
 from keras_sre.exporting import ExportError
 from keras_sre.exporting import ExportReport
 from keras_sre.exporting import export
+from keras_sre.interop import load_torch_weights
 from keras_sre.layers import SREConv1D
 from keras_sre.layers import SREConv1DTranspose
 from keras_sre.layers import SREConv2D
@@ -17,6 +18,7 @@ from keras_sre.layers import SREDepthwiseConv2D
 from keras_sre.layers import SymmetricPooling1D
 from keras_sre.layers import SymmetricPooling2D
 from keras_sre.layers import SymmetricPooling3D
+from keras_sre.layers import SymmetricUpsampling
 
 __all__ = [
     "ConversionReport",
@@ -32,8 +34,10 @@ __all__ = [
     "SymmetricPooling1D",
     "SymmetricPooling2D",
     "SymmetricPooling3D",
+    "SymmetricUpsampling",
     "__version__",
     "applications",
     "convert",
     "export",
+    "load_torch_weights",
 ]

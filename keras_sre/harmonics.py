@@ -146,7 +146,8 @@ def carrying_rings(
         kernel_size, num_rings, circular, ring_profile, spacing
     )
     if order == 0:
-        return tuple(np.flatnonzero(rings.reshape(len(rings), -1).any(axis=1)))
+        taps = rings.reshape(len(rings), -1).any(axis=1)
+        return tuple(np.flatnonzero(taps).tolist())
     carried = tuple(
         number
         for number, ring in enumerate(rings)

@@ -6,6 +6,7 @@ from keras_sre.applications.resnet import SREResNet3D50
 from keras_sre.applications.resnet import SREResNet18
 from keras_sre.applications.resnet import SREResNet34
 from keras_sre.applications.resnet import SREResNet50
+from keras_sre.applications.unet import SREUNet
 
 __all__ = [
     "SREResNet18",
@@ -14,4 +15,5 @@ __all__ = [
     "SREResNet3D34",
     "SREResNet3D50",
     "SREResNet50",
+    "SREUNet",
 ]

@@ -9,28 +9,29 @@ References:
     - [He et al., 2015](https://arxiv.org/abs/1512.03385): ResNet.
 """
 
-import os
+import dataclasses
 
 import keras
 from keras import layers
 
 from keras_sre import validation
 from keras_sre.applications import blocks
+from keras_sre.applications import inputs_and_weights
+from keras_sre.applications import official
 from keras_sre.applications.families import DEPTHS
 from keras_sre.applications.families import FAMILIES
 from keras_sre.applications.families import family_of
 from keras_sre.layers import FusedBatchNormalization
 
-STEMS = ("auto", "small", "large")
-SHIPPED_WEIGHTS = ()
+STEMS = ("auto", "small", "large", "official")
 NUM_STAGES = 4
 
 _DOC = """{name} in {rank}D, as a functional `keras.Model`.
 
     The output is invariant under 90-degree turns and flips of the input, all
     {symmetries} of them, exactly (up to rounding) at every input size, with
-    equal sides or not, if `include_top` or `pooling` is used; other angles
-    approximately.
+    equal sides or not, if `include_top` or `pooling` is used and `stem` is not
+    `"official"`; other angles approximately.
 
     Args:
         include_top: bool, whether to add global average pooling and a dense
@@ -59,7 +60,12 @@ _DOC = """{name} in {rank}D, as a functional `keras.Model`.
         stem: `"small"` (the official one: a {stem_kernel} ring convolution at
             full size), `"large"` (the same, then down-sampled by 4) or
             `"auto"`: `"small"` where the shorter known side is below
-            {large_from} {cells}.
+            {large_from} {cells}. `"official"` is for official weights only
+            (`keras_sre.load_torch_weights`) and NOT exactly invariant, except
+            at sizes that its poolings divide: after the small stem, in 2D, a
+            3x3 max pooling of stride 2 (2x2 average pooling where
+            `ring_profile` is `"gaussian"`), and in the stages average pooling
+            that drops what is odd at the end of an axis.
         name: str, the name of the model.
 
     Input shape:
@@ -71,8 +77,8 @@ _DOC = """{name} in {rank}D, as a functional `keras.Model`.
         `(batch_size, features)` with `pooling`.
 
     Raises:
-        ValueError: if an argument is outside the range above, or `weights`
-            names no file.
+        ValueError: if an argument is outside the range above, `weights` names
+            no file, or the input is too small for `stem="official"`.
 
     Example:
 
@@ -109,7 +115,7 @@ def _variant(rank, depth):
         name=model_name,
     ):
         # === Validation ===
-        weights = _check_weights(weights)
+        weights = inputs_and_weights.check_weights(weights)
         validation.one_of(pooling, (None, "avg", "max"), "pooling")
         validation.one_of(stem, STEMS, "stem")
         width = validation.positive_int(width, "width")
@@ -126,19 +132,29 @@ def _variant(rank, depth):
         }
 
         # === Functional Model ===
-        inputs = _make_inputs(rank, input_tensor, input_shape, include_top)
+        default_shape = family.input_shape
+        if not include_top:
+            default_shape = (*[None] * rank, default_shape[-1])
+        inputs = inputs_and_weights.make_inputs(
+            input_tensor, input_shape, default_shape
+        )
         stem_parts = ring_parts(family.stem_size, None, options)
         x = apply_stem(inputs, width, stem, stem_parts)
+        if stem == "official":
+            x = official.apply_stem_pooling(x, ring_profile)
         for stage, repeats in enumerate(num_blocks):
+            parts = ring_parts(kernel_sizes[stage], num_rings[stage], options)
+            if stem == "official":
+                parts = dataclasses.replace(
+                    parts, downsample=official.downsample
+                )
             x = blocks.apply_stack(
                 x,
                 filters=width * 2**stage,
                 num_blocks=repeats,
                 strides=1 if stage == 0 else 2,
                 block=block,
-                parts=ring_parts(
-                    kernel_sizes[stage], num_rings[stage], options
-                ),
+                parts=parts,
                 name=f"stage{stage + 1}",
             )
         outputs = apply_head(
@@ -215,16 +231,10 @@ def apply_head(x, include_top, pooling, classes, classifier_activation):
         x = layers.Dense(
             classes,
             activation=classifier_activation,
-            dtype=_at_least_float32(),
+            dtype=inputs_and_weights.at_least_float32(),
             name="predictions",
         )(x)
     return x
-
-
-def _at_least_float32():
-    """Probabilities keep float32 under mixed precision."""
-    policy = keras.config.dtype_policy()
-    return policy.variable_dtype if policy.name.startswith("mixed") else policy
 
 
 def _per_stage(values, name):
@@ -236,55 +246,6 @@ def _choose_stem(x):
     known = [size for size in sizes if size is not None]
     small = known and min(known) < family_of(x).large_from
     return "small" if small else "large"
-
-
-def _make_inputs(rank, input_tensor, input_shape, include_top):
-    if input_tensor is not None:
-        if not keras.backend.is_keras_tensor(input_tensor):
-            raise ValueError(
-                f"Received input_tensor of type {type(input_tensor).__name__}."
-                " Expected a Keras tensor such as keras.Input(shape)."
-            )
-        if len(input_tensor.shape) != rank + 2:
-            raise ValueError(
-                f"Received input_tensor of shape {input_tensor.shape}. Expected"
-                f" {rank + 2} axes: batch, {rank} spatial, channels."
-            )
-        return input_tensor
-    channels_last = blocks.channels_axis() == -1
-    if input_shape is None:
-        *sizes, channels = FAMILIES[rank].input_shape
-        if not include_top:
-            sizes = [None] * rank
-        if channels_last:
-            input_shape = (*sizes, channels)
-        else:
-            input_shape = (channels, *sizes)
-    if (
-        len(input_shape) != rank + 1
-        or input_shape[-1 if channels_last else 0] is None
-    ):
-        raise ValueError(
-            f"Received input_shape={input_shape!r}. Expected {rank + 1} numbers"
-            f" without the batch, such as {(28,) * rank + (1,)}; only sizes may"
-            " be None."
-        )
-    return layers.Input(shape=input_shape)
-
-
-def _check_weights(weights):
-    if weights is None:
-        return None
-    path = os.fspath(weights)
-    if not path.endswith((".keras", ".weights.h5")):
-        shipped = ", ".join(map(repr, SHIPPED_WEIGHTS)) or "none so far"
-        raise ValueError(
-            f"Received weights={path!r}. Expected None, the path of a .keras "
-            f"or .weights.h5 file, or shipped weights ({shipped})."
-        )
-    if not os.path.isfile(path):
-        raise ValueError(f"Received weights={path!r}. There is no such file.")
-    return path
 
 
 SREResNet18 = _variant(2, 18)

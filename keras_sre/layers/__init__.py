@@ -11,6 +11,7 @@ from keras_sre.layers.sre_depthwise_conv import SREDepthwiseConv2D
 from keras_sre.layers.symmetric_pooling import SymmetricPooling1D
 from keras_sre.layers.symmetric_pooling import SymmetricPooling2D
 from keras_sre.layers.symmetric_pooling import SymmetricPooling3D
+from keras_sre.layers.symmetric_upsampling import SymmetricUpsampling
 
 __all__ = [
     "FusedBatchNormalization",
@@ -24,4 +25,5 @@ __all__ = [
     "SymmetricPooling1D",
     "SymmetricPooling2D",
     "SymmetricPooling3D",
+    "SymmetricUpsampling",
 ]

@@ -55,7 +55,7 @@ class BaseSymmetricPooling(keras.layers.Layer):
         if channels_first:
             x = ops.moveaxis(x, 1, -1)
         _, depth, height, width, channels = x.shape
-        before, *inside = self.pool_size
+        before, inside = self.pool_size[0], self.pool_size[1:]
         x = ops.reshape(x, (-1, height, width, channels))
         x = pool(x, inside, strides=inside, data_format="channels_last")
         _, height, width, _ = x.shape

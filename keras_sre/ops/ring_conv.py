@@ -104,7 +104,7 @@ def ring_conv(
         outputs = _dense(inputs, ring_kernels, config)
     elif implementation == "depthwise":
         outputs = depthwise_ring_conv(inputs, ring_kernels, config)
-    elif config.groups == inputs.shape[-1] and not any(config.orders):
+    elif 1 < config.groups == inputs.shape[-1] and not any(config.orders):
         # No channel sees another: products of one channel would cost most.
         (ring_kernel,) = ring_kernels
         shape = (ring_kernel.shape[0], config.groups, -1)

@@ -104,11 +104,12 @@ def _slices(x, ring_kernel, config):
 def _forward(config, x, ring_kernel):
     x = pad(x, config.paddings(ops.shape(x)[1:-1]))
     sums = _separate_ring_sums(x, config)
+    _, channels, depth_multiplier = ring_kernel.shape
     outputs = [
-        _weigh(sums, ring_kernel[:, :, i]) for i in range(ring_kernel.shape[2])
+        _weigh(sums, ring_kernel[:, :, i]) for i in range(depth_multiplier)
     ]
     outputs = ops.stack(outputs, axis=-1)
-    shape = (*ops.shape(outputs)[:-2], -1)
+    shape = (*ops.shape(outputs)[:-2], channels * depth_multiplier)
     return ops.cast(ops.reshape(outputs, shape), x.dtype)
 
 

@@ -31,7 +31,7 @@ def initial_log_sigma(kernel_size, num_rings):
     Example:
 
     >>> round(initial_log_sigma((9, 9), 5), 4)
-    -0.7387
+    -0.7388
     """
     width = max(kernel_size) / (2 * max(num_rings - 1, 1))
     return math.log(width / FULL_WIDTH_PER_SIGMA)

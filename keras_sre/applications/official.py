@@ -1,0 +1,27 @@
+"""How the official networks down-sample, for their weights only.
+
+Ordinary pooling is not centred on the map, so networks with it are not exactly
+invariant, except where it divides the sizes.
+"""
+
+from keras import layers
+
+AVERAGE_POOLING = {2: layers.AveragePooling2D, 3: layers.AveragePooling3D}
+
+
+def downsample(x, strides, name):
+    """Drops what is odd at the end of an axis. See `blocks.Parts`."""
+    if strides > 1:
+        x = AVERAGE_POOLING[len(x.shape) - 2](strides, name=name)(x)
+    return x, 1
+
+
+def apply_stem_pooling(x, ring_profile):
+    """Applies what an official stem with pooling ends in, in 2D."""
+    if len(x.shape) == 5:
+        return x
+    if ring_profile == "gaussian":
+        return layers.AveragePooling2D(2, name="stem_pool")(x)
+    # Zeros do not count: nothing is below them after a ReLU.
+    x = layers.ZeroPadding2D(1, name="stem_pad")(x)
+    return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
