@@ -4,6 +4,8 @@ from keras_sre import applications
 from keras_sre._version import __version__
 from keras_sre.conversion import ConversionReport
 from keras_sre.conversion import convert
+from keras_sre.equivariance import EquivarianceReport
+from keras_sre.equivariance import equivariance_report
 from keras_sre.exporting import ExportError
 from keras_sre.exporting import ExportReport
 from keras_sre.exporting import export
@@ -22,6 +24,7 @@ from keras_sre.layers import SymmetricUpsampling
 
 __all__ = [
     "ConversionReport",
+    "EquivarianceReport",
     "ExportError",
     "ExportReport",
     "SREConv1D",
@@ -38,6 +41,7 @@ __all__ = [
     "__version__",
     "applications",
     "convert",
+    "equivariance_report",
     "export",
     "load_torch_weights",
 ]

@@ -6,6 +6,7 @@ import benchmark
 import benchmark_equivariance
 import benchmark_layers
 import benchmark_models
+import fit
 import pytest
 import timing
 
@@ -109,14 +110,36 @@ def test_equivariance(tmp_path, monkeypatch):
     assert 0.4 < errors["plain"] < 1
     assert errors["hard"] < 0.1 * errors["plain"]
     assert errors["linear"] < 0.5 * errors["hard"]
+    assert errors["linear"] < 0.6 * errors["gaussian"]
     assert errors["harmonics, linear"] < 0.3 * errors["plain"]
     for row in rows:
         assert (row["grid_error"] < 1e-5) == (row["what"] != "plain")
 
 
+def test_equivariance_of_trained_networks(tmp_path):
+    """The plain twin's logits change more; the network's hardly at 90."""
+    output = tmp_path / "run"
+    size = ["--epochs", "1", "--limit", "32", "--width", "4"]
+    fit.main([*size, "--output", str(output)])
+    report = tmp_path / "report.json"
+    benchmark.main(
+        [
+            *("--suite", "equivariance", "--output", str(report)),
+            *("--runs", str(output), str(output / "plain")),
+        ]
+    )
+    rows = json.loads(report.read_text())["equivariance"]
+    assert [row["case"] for row in rows] == ["textures, trained"] * 2
+    rings, plain = rows
+    assert (rings["what"], plain["what"]) == ("linear", "plain")
+    assert rings["grid_error"] < 1e-4 < plain["grid_error"]
+    assert rings["error"] > 1e-3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--suite", "equivariance", "--runs", "no/run"], "no run directory"),
         (["--repeats", "0"], "--repeats 0"),
         (["--output", "no/such/folder.json"], "no folder no/such"),
         (["--suite", "models", "--torch-python", "no/python"], "no/python"),

@@ -16,7 +16,7 @@ LIBRARY = [
 ]
 
 
-@pytest.mark.parametrize("name", [*LIBRARY, "transforms"])
+@pytest.mark.parametrize("name", LIBRARY)
 def test_examples_run(name):
     module = importlib.import_module(name)
     results = doctest.testmod(

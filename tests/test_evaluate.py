@@ -4,9 +4,10 @@ import evaluate
 import keras
 import numpy as np
 import pytest
-import transforms
 from models import build_model
 from tasks import Task
+
+from keras_sre import transforms
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,9 @@ import data
 import keras
 import numpy as np
 import pytest
-import transforms
 from helpers import golden_cases
+
+from keras_sre import transforms
 
 FLIP_NAMES = {"vflip": "vertical", "hflip": "horizontal", "dflip": "depth"}
 

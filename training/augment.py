@@ -5,8 +5,9 @@ and returns new ones of the same shape. They run in the input pipeline.
 """
 
 import numpy as np
-import transforms
 from scipy import ndimage
+
+from keras_sre import transforms
 
 BLACK = np.float32(-1)
 

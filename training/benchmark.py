@@ -10,7 +10,8 @@ size. `models`: SRE-ResNet-18 and the plain ResNet-18, 32x32x3 at batch 32 and
 32x32x32 at batch 2, with XLA off and on: inference, training step, first step
 (compilation) and peak memory. `litert`: the same networks exported, float32 to
 int8: size, latency of one image, memory. `equivariance`: the error of one layer
-on pictures turned by any angle, by ring profile.
+on pictures turned by any angle, by ring profile; with `--runs`, how much the
+logits of trained networks change.
 
 What is compared runs in one process, in turn, so that a drifting machine drifts
 for all. Figures are medians with half the distance of the quartiles; the first
@@ -90,6 +91,13 @@ def main(argv=None):
         help="an interpreter with torch and SRE_Conv or GMR_Conv: time their "
         "networks as well (models)",
     )
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        default=(),
+        metavar="RUN_DIR",
+        help="run directories of trained networks (equivariance)",
+    )
     parser.add_argument("--output", help="write the figures here as JSON")
     args = parser.parse_args(argv)
     if args.repeats < 1:
@@ -105,9 +113,13 @@ def main(argv=None):
     }
     try:
         for suite in [args.suite] if args.suite else SUITES:
-            options = {"torch_python": args.torch_python}
-            options = options if suite == "models" else {}
-            report[suite] = SUITES[suite](args.repeats, **options)
+            options = {
+                "models": {"torch_python": args.torch_python},
+                "equivariance": {"runs": args.runs},
+            }
+            report[suite] = SUITES[suite](
+                args.repeats, **options.get(suite, {})
+            )
             title = f"{suite}: {report['backend']}, {report['cores']} cores"
             print_rows(report[suite], title)
             if output:  # after each suite: the next takes minutes

@@ -24,12 +24,11 @@ import keras
 import numpy as np
 import report
 import tqdm
-import transforms
 from data import SPLITS
 from data import load_dataset
 from data import scale
 
-import keras_sre  # noqa: F401  (loading a model needs its layers)
+from keras_sre import transforms  # (and registers the layers of models)
 
 ANGLES = {2: tuple(range(0, 361, 10)), 3: tuple(range(0, 361, 30))}
 BATCH_PIXELS = 2**17  # of all images of a batch: 128 of 32x32, 4 of 32x32x32

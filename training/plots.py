@@ -4,10 +4,11 @@ import keras
 import matplotlib
 import numpy as np
 import pandas as pd
-import transforms
 from data import scale
 from evaluate import predict
 from sklearn import metrics
+
+from keras_sre import transforms
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
