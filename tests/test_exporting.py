@@ -303,3 +303,36 @@ def test_integers_and_back():
     floats = {"dtype": np.float32, "quantization": (0.0, 0)}
     assert runtimes.to_integers(x, floats) is not None
     np.testing.assert_array_equal(runtimes.to_floats(x, floats), x)
+
+
+def _transposed_and_depthwise():
+    inputs = keras.Input((6, 6, 2))
+    x = keras_sre.SREDepthwiseConv2D(3, padding="same")(inputs)
+    x = keras_sre.SREConv2DTranspose(3, 4, 2, "same")(x)
+    return keras.Model(inputs, x)
+
+
+def _converted():
+    inputs = keras.Input((9, 9, 2))
+    x = keras.layers.Conv2D(4, 5, 2, "same", activation="relu")(inputs)
+    x = keras.layers.SeparableConv2D(3, 3)(x)
+    return keras_sre.convert(keras.Model(inputs, x))
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        _transposed_and_depthwise,
+        _converted,
+        lambda: small_network(kernel_size=5, ring_profile="gaussian"),
+        lambda: keras_sre.applications.SREUNet(
+            input_shape=(9, 8, 1), kernel_sizes=(3, 3), width=2
+        ),
+    ],
+    ids=["transposed-depthwise", "converted", "gaussian", "unet"],
+)
+def test_all_kinds_of_layers_export(build, suffix, tmp_path):
+    """`export` itself compares the file with Keras, in its own runtime."""
+    report = keras_sre.export(build(), tmp_path / f"model{suffix}")
+    assert report.bytes > 0
