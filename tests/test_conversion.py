@@ -16,7 +16,7 @@ from keras_sre import SREConv3D
 from keras_sre import SREDepthwiseConv2D
 from keras_sre import SymmetricPooling2D
 from keras_sre import convert
-from keras_sre.conversion.centring import is_centred
+from keras_sre.centring import is_centred
 from keras_sre.geometry import RING_PROFILES
 from keras_sre.geometry import ring_index
 
@@ -415,6 +415,26 @@ def test_centring_is_what_an_impulse_says(padding, stride):
 class Subclassed(keras.Model):
     def call(self, x):
         return x
+
+
+def test_a_nested_subclassed_model_is_copied(rng):
+    class Scale(keras.Model):
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(shape[-1],), name="scale")
+
+        def call(self, x):
+            return x * self.scale
+
+    inputs = keras.Input((9, 9, 2))
+    model = keras.Model(inputs, Scale(name="mine")(inputs))
+    converted = convert(model)
+    (row,) = converted.conversion_report.layers
+    assert row.name == "mine" and "subclassed" in row.reason
+    x = noise(rng, 1, 9, 9, 2)
+    before = to_numpy(model(x))
+    assert_close(converted(x), before)
+    converted.get_layer("mine").scale.assign([5.0, 5.0])
+    np.testing.assert_array_equal(to_numpy(model(x)), before)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import keras
 
 from keras_sre import validation
 from keras_sre.conversion.converter import Converter
+from keras_sre.conversion.converter import has_graph
 from keras_sre.conversion.replacements import Settings
 from keras_sre.conversion.report import ConversionReport
 from keras_sre.geometry import RING_PROFILES
@@ -110,9 +111,7 @@ def _check_model(model):
             f"Received the Sequential model {model.name!r}, which is not built."
             " Call it on data, or begin it with keras.Input(shape)."
         )
-    if not hasattr(model, "operations") and not isinstance(
-        model, keras.Sequential
-    ):
+    if not has_graph(model):
         raise ValueError(
             f"Received the subclassed model {model.name!r}: how its layers are "
             "connected is not known. Expected a functional or Sequential model."

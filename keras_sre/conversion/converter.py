@@ -61,8 +61,10 @@ class Converter:
         """Calls what takes the place of a layer or operation."""
         if not isinstance(layer, keras.Layer):
             return layer(*args, **kwargs)
-        if isinstance(layer, keras.Model):
+        if has_graph(layer):
             return self._call_model(layer, *args, **kwargs)
+        if isinstance(layer, keras.Model):
+            self._leave(layer, "its layers are not known: it is subclassed")
         if type(layer) in replacements.SEPARABLE:
             x = args[0]
             for part in self._parts(layer, x.shape):
@@ -80,17 +82,8 @@ class Converter:
         return outputs
 
     def _call_model(self, model, *args, **kwargs):
-        name = f"{self._prefix}{model.name}/"
-
-        def convert():
-            if not isinstance(model, keras.Sequential) and not hasattr(
-                model, "operations"
-            ):
-                self._leave(model, "its layers are not known: it is subclassed")
-                return model
-            return self.convert(model, name)
-
-        new = self._make(model, convert)
+        prefix = f"{self._prefix}{model.name}/"
+        new = self._make(model, lambda: self.convert(model, prefix))
         self._recorded.append(new)
         return new(*args, **kwargs)
 
@@ -164,6 +157,13 @@ class Converter:
             return parts
 
         return self._make(layer, make)
+
+
+def has_graph(layer):
+    """Returns whether it is known how the layers of a model are connected."""
+    return isinstance(layer, keras.Model) and isinstance(
+        layer, (keras.Function, keras.Sequential)
+    )
 
 
 def _new_inputs(model):

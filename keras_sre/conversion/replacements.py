@@ -11,7 +11,7 @@ import dataclasses
 
 from keras import layers
 
-from keras_sre.conversion.centring import all_centred
+from keras_sre.centring import all_centred
 from keras_sre.layers import SREConv1D
 from keras_sre.layers import SREConv1DTranspose
 from keras_sre.layers import SREConv2D

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from keras_sre.tables import aligned
+
 
 @dataclasses.dataclass(frozen=True)
 class ConvertedLayer:
@@ -50,11 +52,4 @@ class ConversionReport:
                     "" if error is None else f"{error:.3f}",
                 )
             )
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(
-                cell.ljust(width)
-                for cell, width in zip(row, widths, strict=True)
-            ).rstrip()
-            for row in rows
-        )
+        return "\n".join(aligned(rows))

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_sre.centring import is_centred
 from keras_sre.layers.base_ring_layer import BaseRingLayer
 
 _POOLINGS = {
@@ -141,13 +142,12 @@ def _of_sampling(operation, sizes):
 
 def _is_centred(size, span, stride, padding, transposed):
     """Returns whether windows along one axis are at mirrored places."""
-    if padding == "valid" and not transposed:
-        return (size - span) % stride == 0
-    if transposed:  # the adjoint of windows on `size * stride` cells
-        size *= stride
-    # What "same" adds goes to both ends alike only if it is even.
-    zeros = (-(-size // stride) - 1) * stride + span - size
-    return zeros >= 0 and (padding == "valid" or zeros % 2 == 0)
+    if not transposed:
+        return is_centred(size, span, stride, padding)
+    # The adjoint of windows on `size * stride` cells.
+    return span >= stride and (
+        padding == "valid" or is_centred(size * stride, span, stride, padding)
+    )
 
 
 def _of_kind(operation, rank, channels_first):

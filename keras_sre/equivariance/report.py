@@ -7,6 +7,8 @@ import tempfile
 
 import numpy as np
 
+from keras_sre.tables import aligned
+
 
 @dataclasses.dataclass(frozen=True)
 class EquivarianceReport:
@@ -59,10 +61,10 @@ class EquivarianceReport:
                     f"at {worst:g} degrees",
                 ),
             ]
-        text = [title, *_aligned(rows)]
+        text = [title, *_indented(rows)]
         if self.offenders:
             text += ["", "layers that break it (error of each alone):"]
-            text += _aligned(
+            text += _indented(
                 (o.name, f"{o.error:.2g}", f"{o.reason} -> {o.cure}")
                 for o in self.offenders
             )
@@ -140,14 +142,5 @@ class EquivarianceReport:
         return figure
 
 
-def _aligned(rows):
-    """Returns one line for each row of strings, in columns."""
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+def _indented(rows):
+    return [f"  {line}" for line in aligned(rows)]

@@ -27,6 +27,31 @@ def compiled(function, config, *tensors):
     return _program(function, config, signature)(*tensors)
 
 
+def compiled_with_gradient(forward, backward, config, *tensors):
+    """Returns `forward(config, *tensors)`, whose gradient is `backward`.
+
+    Args:
+        forward: as `function` in `compiled`, returning one tensor.
+        backward: function of config, `tensors` and the upstream gradient that
+            returns the gradient with respect to each tensor, compiled too.
+        config: hashable.
+        *tensors: the arguments.
+    """
+
+    @keras.ops.custom_gradient
+    def run(*tensors):
+        # The gradient is ours: nothing in here is to be recorded for another.
+        inputs = [keras.ops.stop_gradient(tensor) for tensor in tensors]
+
+        def gradient(*args, upstream=None):
+            upstream = args[-1] if upstream is None else upstream
+            return compiled(backward, config, *inputs, upstream)
+
+        return compiled(forward, config, *inputs), gradient
+
+    return run(*tensors)
+
+
 def has_compiler():
     """Returns whether `compiled` compiles."""
     return keras.backend.backend() in ("tensorflow", "jax")

@@ -17,7 +17,7 @@ import dataclasses
 from keras import ops
 
 from keras_sre.ops.backend import as_tensor
-from keras_sre.ops.backend import compiled
+from keras_sre.ops.backend import compiled_with_gradient
 from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.factorised import apply_rings
 from keras_sre.ops.factorised import pad
@@ -116,19 +116,9 @@ def _depthwise(x, ring_kernel, config, crops):
 
 
 def _slices(x, ring_kernel, config, crops):
-    static = config, crops
-
-    @ops.custom_gradient
-    def spread_out(x, ring_kernel):
-        inputs = ops.stop_gradient(x), ops.stop_gradient(ring_kernel)
-
-        def gradient(*args, upstream=None):
-            upstream = args[-1] if upstream is None else upstream
-            return compiled(_backward, static, *inputs, upstream)
-
-        return compiled(_forward, static, *inputs), gradient
-
-    return spread_out(x, ring_kernel)
+    return compiled_with_gradient(
+        _forward, _backward, (config, crops), x, ring_kernel
+    )
 
 
 def _forward(static, x, ring_kernel):

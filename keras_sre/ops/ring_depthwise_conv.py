@@ -18,7 +18,7 @@ from keras import ops
 
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import at_least_float32
-from keras_sre.ops.backend import compiled
+from keras_sre.ops.backend import compiled_with_gradient
 from keras_sre.ops.backend import has_compiler
 from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.factorised import pad
@@ -88,17 +88,7 @@ def _dense(x, ring_kernel, config):
 
 
 def _slices(x, ring_kernel, config):
-    @ops.custom_gradient
-    def convolve(x, ring_kernel):
-        inputs = ops.stop_gradient(x), ops.stop_gradient(ring_kernel)
-
-        def gradient(*args, upstream=None):
-            upstream = args[-1] if upstream is None else upstream
-            return compiled(_backward, config, *inputs, upstream)
-
-        return compiled(_forward, config, *inputs), gradient
-
-    return convolve(x, ring_kernel)
+    return compiled_with_gradient(_forward, _backward, config, x, ring_kernel)
 
 
 def _forward(config, x, ring_kernel):
