@@ -134,6 +134,7 @@ def test_an_earlier_run_is_replaced_only_by_a_complete_one(
         (["--kernel-sizes", "4", "3", "3", "3"], "kernel_size=(4, 4)"),
         (["--num-rings", "9", "1", "1", "1"], "num_rings=9"),
         (["--learning-rate", "nan"], "--learning-rate nan"),
+        (["--weight-decay", "-1"], "--weight-decay -1.0"),
         (["--recipe", "b"], "--recipe b. Choose from: best, paper, quick"),
         (["--harmonics", "0"], "harmonics=(0,). Expected a tuple of distinct"),
         (["--harmonics", "4"], "order 4 for kernel_size=(3, 3)"),
@@ -185,8 +186,8 @@ def test_recipes_train_as_long_on_small_sets():
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_learning_rate_falls_along_half_a_cosine(name):
-    recipe = Recipe(1, 0.1, (3,) * 4, optimizer=name, weight_decay=0.25)
-    optimizer = recipe.make_optimizer(0.1, 100)
+    recipe = Recipe(1, 0.1, (3,) * 4, optimizer=name)
+    optimizer = recipe.make_optimizer(0.1, 0.25, 100)
     assert type(optimizer).__name__.lower() == name
     assert optimizer.weight_decay == 0.25
     rates = []

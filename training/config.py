@@ -24,6 +24,7 @@ FROM_RECIPE = (
     "harmonic_fraction",
     "batch_size",
     "learning_rate",
+    "weight_decay",
 )
 
 
@@ -49,6 +50,7 @@ class RunConfig:
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    weight_decay: float | None = None
     augment_rotation: bool = False
     seed: int = 1
     precision: str = "float32"
@@ -88,6 +90,11 @@ class RunConfig:
             raise ValueError(
                 f"Received --learning-rate {rate}. Expected a positive number "
                 "such as 0.02."
+            )
+        decay = self.weight_decay
+        if decay is not None and not 0 <= decay < float("inf"):
+            raise ValueError(
+                f"Received --weight-decay {decay}. Expected 0 or more."
             )
         for name in ("kernel_sizes", "num_rings"):
             value = getattr(self, name)

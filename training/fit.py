@@ -92,17 +92,22 @@ def run(config, output, twin=True, progress=True, resume=False, logs=()):
     return results
 
 
-def train_and_test(config, dataset, folder, progress, logs):
-    """Trains one model, writes its files into `folder`, returns its metrics."""
+def train_and_test(config, dataset, folder, progress, logs, split="test"):
+    """Trains one model, writes its files into `folder`, returns its metrics.
+
+    They are of the split named, `"val"` for all that is still to be chosen.
+    """
     folder.mkdir(exist_ok=True)
     if not (folder / METRICS).exists():  # else finished before the run stopped
-        metrics = _train_and_test(config, dataset, folder, progress, logs)
+        metrics = _train_and_test(
+            config, dataset, folder, progress, logs, split
+        )
         write_json(folder / METRICS, metrics)
     remove_progress(folder)
     return read_metrics(folder)
 
 
-def _train_and_test(config, dataset, folder, progress, logs):
+def _train_and_test(config, dataset, folder, progress, logs, split):
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     model = build_model(
@@ -118,8 +123,8 @@ def _train_and_test(config, dataset, folder, progress, logs):
         harmonic_fraction=config.harmonic_fraction,
     )
     epochs = train(model, config, dataset, folder, progress, logs)
-    test = *dataset.splits["test"], dataset.task, config.interpolation
-    medmnist = config.dataset != "textures"
+    images, labels = dataset.splits[split]
+    test = images, labels, dataset.task, config.interpolation
     start = time.perf_counter()
     tested = evaluate.evaluate(model, *test, progress=progress)
     test_seconds = time.perf_counter() - start
@@ -132,6 +137,7 @@ def _train_and_test(config, dataset, folder, progress, logs):
         "seed": config.seed,
         "epochs": config.epochs,
         "best_epoch": best_epoch(epochs),
+        "split": split,
         **tested,
         "test_seconds": test_seconds,
         "train_seconds": sum(e["seconds"] for e in epochs),
@@ -140,14 +146,12 @@ def _train_and_test(config, dataset, folder, progress, logs):
             e["input_seconds"] / e["seconds"] for e in typical
         ),
     }
-    if medmnist:
+    if config.dataset != "textures" and split == "test":
         metrics["masked"] = evaluate.evaluate(
             model, *test, masked=True, progress=progress
         )
         metrics["medmnist_evaluator"] = evaluate.official_scores(
-            dataset.splits["test"][1],
-            evaluate.predict(model, dataset.splits["test"][0]),
-            dataset.task,
+            labels, evaluate.predict(model, images), dataset.task
         )
     # Not compiled: without the optimizer's variables, two thirds of the file.
     keras.Model(model.inputs, model.outputs, name=model.name).save(
@@ -260,6 +264,12 @@ def parse_args(argv):
         "--learning-rate",
         type=float,
         help="(best 0.002; paper, quick: 0.02, in 3D 0.01)",
+    )
+    add(
+        "--weight-decay",
+        type=float,
+        metavar="F",
+        help="decoupled (best 0.5; paper, quick: 0.01)",
     )
     add(
         "--augment-rotation",

@@ -170,7 +170,9 @@ def train(model, config, dataset, folder, progress, logs):
     )
     model.compile(
         recipe.make_optimizer(
-            config.learning_rate, config.epochs * len(batches)
+            config.learning_rate,
+            config.weight_decay,
+            config.epochs * len(batches),
         ),
         dataset.task.loss,
         metrics=["accuracy"],

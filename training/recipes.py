@@ -41,15 +41,15 @@ class Recipe:
     augment: bool = True
     as_if_turned: bool = False
 
-    def make_optimizer(self, learning_rate, steps):
+    def make_optimizer(self, learning_rate, weight_decay, steps):
         """Returns a Keras optimizer whose rate falls along half a cosine."""
         rate = keras.optimizers.schedules.CosineDecay(
             learning_rate, steps, self.final_learning_rate / learning_rate
         )
         if self.optimizer == "adamw":
-            return keras.optimizers.AdamW(rate, self.weight_decay)
+            return keras.optimizers.AdamW(rate, weight_decay)
         return keras.optimizers.SGD(
-            rate, momentum=0.9, weight_decay=self.weight_decay
+            rate, momentum=0.9, weight_decay=weight_decay
         )
 
 
