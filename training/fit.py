@@ -45,7 +45,7 @@ from flags import add_settings
 from loop import best_epoch
 from loop import remove_progress
 from loop import train
-from models import build_model
+from models import model_of
 from models import twin_of
 from run_directory import CONFIG
 from run_directory import METRICS
@@ -110,17 +110,11 @@ def train_and_test(config, dataset, folder, progress, logs, split="test"):
 def _train_and_test(config, dataset, folder, progress, logs, split):
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
-    model = build_model(
-        config.model,
+    model = model_of(
+        config,
         dataset.image_shape,
         len(dataset.classes),
-        config.width,
-        classifier_activation=dataset.task.activation,
-        kernel_sizes=config.kernel_sizes,
-        num_rings=config.num_rings,
-        ring_profile=config.ring_profile,
-        harmonics=config.harmonics,
-        harmonic_fraction=config.harmonic_fraction,
+        dataset.task.activation,
     )
     epochs = train(model, config, dataset, folder, progress, logs)
     images, labels = dataset.splits[split]

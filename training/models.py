@@ -55,6 +55,22 @@ def build_model(
     )
 
 
+def model_of(config, image_shape, classes, activation="softmax"):
+    """Returns the network that a resolved `RunConfig` describes."""
+    return build_model(
+        config.model,
+        image_shape,
+        classes,
+        config.width,
+        classifier_activation=activation,
+        kernel_sizes=config.kernel_sizes,
+        num_rings=config.num_rings,
+        ring_profile=config.ring_profile,
+        harmonics=config.harmonics,
+        harmonic_fraction=config.harmonic_fraction,
+    )
+
+
 def twin_of(name):
     """Returns the name of the plain network of the same depth."""
     return name.removeprefix("sre_")

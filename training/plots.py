@@ -214,6 +214,54 @@ def plot_ring_kernels(model, path, rows=4, columns=8):
     _save(figure, path)
 
 
+def plot_pareto(frame, path):
+    """Draws the score of a search's trials against their parameters.
+
+    Args:
+        frame: as `tune_report.to_frame` returns.
+        path: of the PNG.
+    """
+    frame = frame[frame["state"] == "done"].sort_values("parameters")
+    front = frame[frame["pareto"]]
+    figure, panel = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    style, other = STYLES
+    score = 100 * frame["val_rotated_accuracy"]
+    panel.scatter(
+        frame["parameters"], score, color="0.6", label="other trials", s=20
+    )
+    panel.step(
+        front["parameters"],
+        100 * front["val_rotated_accuracy"],
+        where="post",
+        label="Pareto front",
+        **style,
+    )
+    first = frame[frame["trial"] == frame["trial"].min()]
+    panel.scatter(
+        first["parameters"],
+        100 * first["val_rotated_accuracy"],
+        color=other["color"],
+        marker="*",
+        s=140,
+        label="first trial: the recipe",
+        zorder=3,
+    )
+    for row in front.to_dict("records"):
+        panel.annotate(
+            row["kernel_sizes"],
+            (row["parameters"], 100 * row["val_rotated_accuracy"]),
+            xytext=(4, -12),
+            textcoords="offset points",
+            fontsize=7,
+        )
+    panel.set_xscale("log")
+    panel.set_xlabel("parameters")
+    panel.set_ylabel("validation accuracy, mean over angles (%)")
+    panel.grid(alpha=0.3)
+    panel.legend()
+    _save(figure, path)
+
+
 def _axis(key):
     return key[0] if key[0] in transforms.PLANES else ""
 

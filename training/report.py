@@ -24,13 +24,13 @@ def print_results(results, dataset):
 
 def print_table(results, title):
     """Prints one row of accuracies for each of a list of `metrics.json`."""
-    _print(COLUMNS, [_cells(result) for result in results], title)
+    print_rows(COLUMNS, [_cells(result) for result in results], title)
 
 
 def print_frame(frame, title):
     """Prints the summary of a suite."""
     header, *rows = _formatted(frame)
-    _print(header, rows, title, width=140)
+    print_rows(header, rows, title, width=140)
 
 
 def to_markdown(frame):
@@ -40,10 +40,11 @@ def to_markdown(frame):
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _print(header, rows, title, width=96):
+def print_rows(header, rows, title, width=96):
+    """Prints a table of text."""
     grid = table.Table(title=title)
     for column in header:
-        left = column in ("data set", "model")
+        left = column in ("data set", "model", "state")
         grid.add_column(column, justify="left" if left else "right")
     for row in rows:
         grid.add_row(*row)
