@@ -23,17 +23,21 @@ def run(suite, tmp_path, *options):
 
 def test_layers(tmp_path, monkeypatch, capsys):
     layers = ((3, 4, (6, 6), 2), (3, 4, (4, 4, 4), 1))
+    others = (("DepthwiseConv2D", (3,), 2, (4, 4), 1),)
     monkeypatch.setattr(benchmark_layers, "LAYERS", layers)
+    monkeypatch.setattr(benchmark_layers, "OTHERS", others)
     images, volumes = "3 x 3, 4 ch, 6 x 6", "3 x 3 x 3, 4 ch, 4 x 4 x 4"
     rows = run("layers", tmp_path)
     names = ["plain", *benchmark_layers.RINGS]
     assert [(row["case"], row["what"]) for row in rows] == [
         *((images, name) for name in names),
         *((volumes, name) for name in names if name != "depthwise"),
+        ("DepthwiseConv2D(3,), 2 ch, 4 x 4", "plain"),
+        ("DepthwiseConv2D(3,), 2 ch, 4 x 4", "auto"),
     ]
     for row in rows:
         assert row["forward_ms"] > 0 and row["step_ms"] > 0
-        assert row["floor_ratio"] > 0
+    assert all(row["floor_ratio"] > 0 for row in rows[:-2])
     assert rows[0]["forward_ratio"] == rows[0]["step_ratio"] == 1
     printed = capsys.readouterr().out
     assert "harmonics" in printed and "floor" in printed

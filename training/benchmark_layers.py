@@ -1,7 +1,8 @@
-"""One ring convolution beside the plain one, and beside its own floor.
+"""One ring layer beside the plain one, and beside its own floor.
 
 The floor of a ring convolution is one product of the size of its pointwise
 product: as many rows as there are cells, `num_rings * channels` by filters.
+Transposed and depthwise layers are compared with Keras' of the same kernel.
 """
 
 import math
@@ -31,6 +32,15 @@ RINGS = {
     "dense": {"implementation": "dense"},
     "depthwise": {"implementation": "depthwise"},
 }
+# Layer (less its SRE), its arguments, input channels, spatial shape, batch.
+OTHERS = (
+    ("Conv2DTranspose", (64, 4, 2), 128, (16, 16), 32),
+    ("Conv2DTranspose", (32, 3, 1), 64, (32, 32), 32),
+    ("Conv3DTranspose", (16, 4, 2), 32, (16, 16, 16), 2),
+    ("DepthwiseConv2D", (7,), 96, (56, 56), 8),
+    ("DepthwiseConv2D", (7,), 384, (14, 14), 8),
+    ("DepthwiseConv2D", (3,), 96, (56, 56), 8),
+)
 
 
 def run(repeats):
@@ -40,14 +50,23 @@ def run(repeats):
         shape = " x ".join(map(str, spatial))
         kernel = " x ".join([str(size)] * len(spatial))
         case = f"{kernel}, {channels} ch, {shape}"
-        rows += _time_layer(case, size, channels, spatial, batch, repeats)
+        rows += _time_convolution(case, size, channels, spatial, batch, repeats)
+    for name, arguments, channels, spatial, batch in OTHERS:
+        shape = " x ".join(map(str, spatial))
+        case = f"{name}{arguments}, {channels} ch, {shape}"
+        layers = {
+            what: getattr(package, name)(*arguments, padding="same")
+            for what, package, name in (
+                (PLAIN, keras.layers, name),
+                ("auto", keras_sre, f"SRE{name}"),
+            )
+        }
+        shape = batch, *spatial, channels
+        rows += _time_side_by_side(case, layers, shape, repeats)
     return rows
 
 
-def _time_layer(case, size, channels, spatial, batch, repeats):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(batch, *spatial, channels)).astype("float32")
-    x, y = ops.convert_to_tensor(x), ops.zeros_like(x)
+def _time_convolution(case, size, channels, spatial, batch, repeats):
     rank = len(spatial)
     plain = getattr(keras.layers, f"Conv{rank}D")
     ring = getattr(keras_sre, f"SREConv{rank}D")
@@ -56,18 +75,28 @@ def _time_layer(case, size, channels, spatial, batch, repeats):
         if rank == 3 and name == "depthwise":
             continue  # no backend has one: it would go slice by slice
         layers[name] = ring(channels, size, padding="same", **options)
+    num_rings = layers["auto"].num_rings
+    rows = batch * math.prod(spatial), num_rings * channels
+    floor = ops.ones(rows), ops.ones((num_rings * channels, channels))
+    shape = batch, *spatial, channels
+    return _time_side_by_side(case, layers, shape, repeats, floor)
+
+
+def _time_side_by_side(case, layers, shape, repeats, floor=None):
+    """Returns a row for each layer; the first of them is the plain one."""
+    rng = np.random.default_rng(0)
+    x = ops.convert_to_tensor(rng.normal(size=shape).astype("float32"))
     cases = {}
     for name, layer in layers.items():
         # Trainable, so that the gradient by the input is needed too.
-        scale = keras.layers.PReLU(shared_axes=list(range(1, rank + 1)))
-        model = keras.Sequential([keras.Input(x.shape[1:]), scale, layer])
+        scale = keras.layers.PReLU(shared_axes=list(range(1, len(shape) - 1)))
+        model = keras.Sequential([keras.Input(shape[1:]), scale, layer])
         model.compile("sgd", "mse", jit_compile="auto")
+        y = ops.zeros((shape[0], *model.output_shape[1:]))
         cases[name, "forward"] = predict_call(model, x)
         cases[name, "step"] = train_call(model, x, y)
-    num_rings = layers["auto"].num_rings
-    rows = batch * math.prod(spatial), num_rings * channels
-    product = ops.ones(rows), ops.ones((num_rings * channels, channels))
-    cases["floor"] = lambda: ops.convert_to_numpy(ops.matmul(*product))
+    if floor:
+        cases["floor"] = lambda: ops.convert_to_numpy(ops.matmul(*floor))
     times = timing.time_in_turn(cases, repeats, case)
     found = []
     for name in layers:
@@ -76,7 +105,9 @@ def _time_layer(case, size, channels, spatial, batch, repeats):
             row[f"{work}_ms"], row[f"{work}_spread"] = times[name, work]
             plain_ms, _ = times[PLAIN, work]
             row[f"{work}_ratio"] = row[f"{work}_ms"] / plain_ms
-        row["floor_ratio"] = row["forward_ms"] / times["floor"][0]
+        row["floor_ratio"] = None
+        if floor:
+            row["floor_ratio"] = row["forward_ms"] / times["floor"][0]
         found.append(row)
     return found
 
