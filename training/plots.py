@@ -86,7 +86,7 @@ def plot_angles(results, path, title):
     about = f" about {axes[0]}" if axes[0] else ""
     polar.set_title(f"accuracy by rotation{about}", fontsize=10)
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_curves(results, histories, path):
@@ -105,7 +105,7 @@ def plot_curves(results, histories, path):
         panel.set_ylabel(f"{name} (dotted: training, solid: validation)")
         panel.grid(alpha=0.3)
         panel.legend()
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_confusion(results, models, dataset, path):
@@ -133,7 +133,7 @@ def plot_confusion(results, models, dataset, path):
             ax=panel,
         )
         panel.set_title(result["model"], fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_sheet(results, models, dataset, path):
@@ -176,7 +176,7 @@ def plot_sheet(results, models, dataset, path):
                 panel.set_ylabel(_named(labels[row], dataset), fontsize=8)
     names = " (left) and ".join(result["model"] for result in results)
     figure.suptitle(f"predictions of {names}; green is true", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_ring_kernels(model, path, rows=4, columns=8):
@@ -211,7 +211,7 @@ def plot_ring_kernels(model, path, rows=4, columns=8):
             panel.set(xticks=[], yticks=[])
         line[0].set_ylabel(f"layer {number + 1}", fontsize=8)
     figure.suptitle("learned ring kernels (red: negative)", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_pareto(frame, path):
@@ -259,7 +259,7 @@ def plot_pareto(frame, path):
     panel.set_ylabel("validation accuracy, mean over angles (%)")
     panel.grid(alpha=0.3)
     panel.legend()
-    _save(figure, path)
+    save(figure, path)
 
 
 def _axis(key):
@@ -276,6 +276,7 @@ def _short(name, most=14):
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def _save(figure, path):
+def save(figure, path):
+    """Writes a figure and closes it."""
     figure.savefig(path, dpi=130)
     plt.close(figure)
