@@ -11,7 +11,9 @@ size. `models`: SRE-ResNet-18 and the plain ResNet-18, 32x32x3 at batch 32 and
 (compilation) and peak memory. `litert`: the same networks exported, float32 to
 int8: size, latency of one image, memory. `equivariance`: the error of one layer
 on pictures turned by any angle, by ring profile; with `--runs`, how much the
-logits of trained networks change.
+logits of trained networks change. `scaling`: seconds for 1000 images and memory
+against the size of images, the width and the size of the set, one process
+against two, and what all 18 tasks of MedMNIST cost at that rate.
 
 What is compared runs in one process, in turn, so that a drifting machine drifts
 for all. Figures are medians with half the distance of the quartiles; the first
@@ -30,6 +32,7 @@ import benchmark_equivariance
 import benchmark_layers
 import benchmark_litert
 import benchmark_models
+import benchmark_scaling
 import keras
 from rich import console
 from rich import table
@@ -40,6 +43,7 @@ SUITES = {
     "models": benchmark_models.run,
     "litert": benchmark_litert.run,
     "equivariance": benchmark_equivariance.run,
+    "scaling": benchmark_scaling.run,
 }
 
 
@@ -47,7 +51,7 @@ def print_rows(rows, title):
     """Prints dicts of one suite as a table, spreads beside their medians."""
     columns = [
         name
-        for name in rows[0]
+        for name in dict.fromkeys(name for row in rows for name in row)
         if not name.endswith("_spread")
         and any(row.get(name) is not None for row in rows)
     ]
@@ -70,6 +74,8 @@ def _cell(row, column):
         return str(value)
     if column.endswith("error"):
         return f"{value:.2g}"
+    if column.endswith("_s"):
+        return f"{value:.3g}"
     spread = row.get(f"{column.removesuffix('_ms')}_spread")
     if spread is None or not column.endswith("_ms"):
         return f"{value:.2f}"
@@ -98,10 +104,23 @@ def main(argv=None):
         metavar="RUN_DIR",
         help="run directories of trained networks (equivariance)",
     )
+    parser.add_argument(
+        "--gpu-speed",
+        type=float,
+        default=20.0,
+        metavar="X",
+        help="how many times as fast as this machine a GPU is taken to be "
+        "(20, an assumption; scaling)",
+    )
     parser.add_argument("--output", help="write the figures here as JSON")
     args = parser.parse_args(argv)
     if args.repeats < 1:
         sys.exit(f"benchmark.py: --repeats {args.repeats}; use 1 or more.")
+    if not 0 < args.gpu_speed < float("inf"):
+        sys.exit(
+            f"benchmark.py: --gpu-speed {args.gpu_speed}; use a positive "
+            "number."
+        )
     output = args.output and pathlib.Path(args.output)
     if output and not output.parent.is_dir():
         sys.exit(f"benchmark.py: --output {output}: no folder {output.parent}.")
@@ -116,6 +135,7 @@ def main(argv=None):
             options = {
                 "models": {"torch_python": args.torch_python},
                 "equivariance": {"runs": args.runs},
+                "scaling": {"gpu_speed": args.gpu_speed},
             }
             report[suite] = SUITES[suite](
                 args.repeats, **options.get(suite, {})

@@ -96,9 +96,9 @@ def scale(images):
     return np.asarray(images, "float32")
 
 
-def num_training_images(name):
-    """Returns how many training images a MedMNIST set has."""
-    return _medmnist_info()[name]["n_samples"]["train"]
+def num_images(name, split="train"):
+    """Returns how many images a split of a MedMNIST set has."""
+    return _medmnist_info()[name]["n_samples"][split]
 
 
 def load_dataset(name, root=None, size=28, limit=None, progress=False):

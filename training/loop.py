@@ -153,9 +153,8 @@ def remove_progress(folder):
         path.unlink()
 
 
-def train(model, config, dataset, folder, progress, logs):
-    """Fits the model from where it was left; returns figures of all epochs."""
-    recipe = recipe_for(config.dataset, config.recipe)
+def augmentations_of(recipe, turned=False):
+    """Returns the augmentations of a `Recipe`, and turning if it is asked."""
     augmentations = []
     if recipe.augment:
         augmentations.append(
@@ -163,8 +162,15 @@ def train(model, config, dataset, folder, progress, logs):
         )
     if recipe.as_if_turned:
         augmentations.append(lose_corners)
-    if config.augment_rotation:
+    if turned:
         augmentations.append(turn_and_mirror)
+    return augmentations
+
+
+def train(model, config, dataset, folder, progress, logs):
+    """Fits the model from where it was left; returns figures of all epochs."""
+    recipe = recipe_for(config.dataset, config.recipe)
+    augmentations = augmentations_of(recipe, config.augment_rotation)
     batches = Batches(
         *dataset.splits["train"], config.batch_size, config.seed, augmentations
     )

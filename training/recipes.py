@@ -12,7 +12,7 @@ import dataclasses
 import math
 
 import keras
-from data import num_training_images
+from data import num_images
 from data import rank_of
 
 
@@ -108,5 +108,5 @@ def default_epochs(recipe, dataset, batch_size, limit=None):
     """Returns the epochs that make up the recipe's steps (a part counts)."""
     if recipe.epochs:
         return recipe.epochs
-    images = min(num_training_images(dataset), limit or float("inf"))
+    images = min(num_images(dataset), limit or float("inf"))
     return math.ceil(recipe.steps / max(1, images // batch_size))
