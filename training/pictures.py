@@ -104,7 +104,7 @@ def draw_strip(models, picture, label, classes, path):
     figure, panels = plt.subplots(
         1 + len(models),
         len(pictures),
-        figsize=(1.5 * len(pictures), 2.6),
+        figsize=(1.5 * len(pictures), 2.8),
         height_ratios=(4, *(1 for _ in models)),
         layout="constrained",
     )
@@ -131,6 +131,9 @@ def draw_strip(models, picture, label, classes, path):
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
+    figure.suptitle(
+        f"trained upright; a test image of {classes[label]}, turned", fontsize=9
+    )
     plots.save(figure, path)
 
 
