@@ -8,11 +8,15 @@ to the last bit.
 import numpy as np
 from keras import ops
 
+from keras_sre.validation import one_of
+
 # Reversed axis of `(n, *spatial, channels)`, counted in spatial axes.
 FLIPS = {
     2: {"vertical": 0, "horizontal": 1},
     3: {"depth": 0, "vertical": 1, "horizontal": 2},
 }
+INTERPOLATIONS = ("nearest", "bilinear")
+FILL_MODES = ("constant", "nearest", "reflect", "wrap", "mirror")
 # The plane that turns, for each axis of rotation of a volume.
 PLANES = {"x": (1, 2), "y": (0, 2), "z": (0, 1)}
 
@@ -32,10 +36,14 @@ def rotate(
         axis: `None`, or the axis that stays: `"x"` (width and height turn),
             `"y"` (width and depth) or `"z"` (height and depth).
         fill_mode: what lies outside: `"constant"` (0), `"nearest"`,
-            `"reflect"` or `"wrap"`.
+            `"reflect"`, `"wrap"` or `"mirror"`.
 
     Returns:
-        Array of the shape and dtype of `images`.
+        NumPy array of the shape and dtype of `images`.
+
+    Raises:
+        ValueError: for volumes without an axis or images with one, and for
+            an unknown axis, interpolation or fill mode.
 
     Example:
 
@@ -43,6 +51,14 @@ def rotate(
     array([[1., 3.],
            [0., 2.]])
     """
+    one_of(interpolation, INTERPOLATIONS, "interpolation")
+    one_of(fill_mode, FILL_MODES, "fill_mode")
+    rank = np.ndim(images) - 2
+    if (rank == 3) != (axis in PLANES) or (rank == 2 and axis is not None):
+        raise ValueError(
+            f"Received axis={axis!r} for an array of shape {images.shape}. "
+            "Expected None for images, and 'x', 'y' or 'z' for volumes."
+        )
     if axis is not None:
         plane = tuple(i + 1 for i in PLANES[axis])
         slabs = np.moveaxis(images, plane, (1, 2))  # (n, rows, columns, ...)
@@ -61,7 +77,19 @@ def rotate(
 
 
 def translate(images, shift, interpolation="nearest", fill_mode="constant"):
-    """Moves images by `shift = (right, down)` pixels; gaps become 0.
+    """Moves images; what enters is 0, or as `fill_mode` says.
+
+    Args:
+        images: array of shape `(n, height, width, channels)`.
+        shift: pair of floats, pixels to the right and downwards.
+        interpolation: `"nearest"` or `"bilinear"`.
+        fill_mode: as in `rotate`.
+
+    Returns:
+        NumPy array of the shape and dtype of `images`.
+
+    Raises:
+        ValueError: for an unknown interpolation or fill mode.
 
     Example:
 
@@ -75,7 +103,21 @@ def translate(images, shift, interpolation="nearest", fill_mode="constant"):
 
 
 def rotation_matrix(angle, height, width):
-    """Returns `(a0, a1, a2, b0, b1, b2, 0, 0)` for `affine`."""
+    """Returns what turns images about their centre.
+
+    Args:
+        angle: float, degrees, as in `rotate`.
+        height: int, pixels.
+        width: int, pixels.
+
+    Returns:
+        Array `(a0, a1, a2, b0, b1, b2, 0, 0)` for `affine`.
+
+    Example:
+
+    >>> rotation_matrix(180, 4, 4).round().astype(int)
+    array([-1,  0,  3,  0, -1,  3,  0,  0])
+    """
     cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
     row, column = (height - 1) / 2, (width - 1) / 2
     x = [cosine, -sine, column - cosine * column + sine * row]
@@ -84,7 +126,10 @@ def rotation_matrix(angle, height, width):
 
 
 def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
-    """Resamples images: output `(x, y)` reads `(a0 x + a1 y + a2, ...)`.
+    """Resamples images by a linear map of their coordinates.
+
+    The output's pixel `(x, y)`, column and row, is read from the input at
+    `(a0 x + a1 y + a2, b0 x + b1 y + b2)`.
 
     Args:
         images: array of shape `(n, height, width, channels)`.
@@ -94,8 +139,27 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
         fill_value: float, the constant.
 
     Returns:
-        Array of the shape and dtype of `images`.
+        NumPy array of the shape and dtype of `images`.
+
+    Raises:
+        ValueError: for an array that holds no images, and for an unknown
+            interpolation or fill mode.
+
+    Example:
+
+    >>> mirror = np.array([-1, 0, 1, 0, 1, 0, 0, 0])
+    >>> images = np.arange(4.0).reshape(1, 2, 2, 1)
+    >>> affine(images, mirror, "nearest", "constant")[0, ..., 0]
+    array([[1., 0.],
+           [3., 2.]])
     """
+    one_of(interpolation, INTERPOLATIONS, "interpolation")
+    one_of(fill_mode, FILL_MODES, "fill_mode")
+    if np.ndim(images) != 4:
+        raise ValueError(
+            f"Received an array of shape {np.shape(images)}. Expected images, "
+            "(n, height, width, channels)."
+        )
     matrices = np.broadcast_to(matrices, (len(images), 8)).astype("float32")
     outputs = ops.image.affine_transform(
         images,
@@ -109,17 +173,57 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
 
 
 def flip(images, direction):
-    """Mirrors: `"vertical"` reverses rows, `"horizontal"` columns.
+    """Mirrors images or volumes.
 
-    Volumes also know `"depth"`.
+    Args:
+        images: array of shape `(n, *spatial, channels)`.
+        direction: `"vertical"` reverses rows, `"horizontal"` columns and, of
+            volumes, `"depth"` slices.
+
+    Returns:
+        NumPy array of the shape and dtype of `images`.
+
+    Raises:
+        ValueError: for another direction.
+
+    Example:
+
+    >>> flip(np.arange(4.0).reshape(1, 2, 2, 1), "vertical")[0, ..., 0]
+    array([[2., 3.],
+           [0., 1.]])
     """
-    return np.flip(images, FLIPS[images.ndim - 2][direction] + 1)
+    axes = FLIPS.get(np.ndim(images) - 2, {})
+    if direction not in axes:
+        raise ValueError(
+            f"Received direction={direction!r} for an array of shape "
+            f"{np.shape(images)}. Expected 'vertical' or 'horizontal' and, "
+            "for volumes, 'depth'."
+        )
+    return np.flip(images, axes[direction] + 1)
 
 
 def mask_ball(images):
     """Sets all outside the inscribed disc (of a volume: ball) to 0.
 
     What is left holds at every angle the same piece of the picture.
+
+    Args:
+        images: array of shape `(n, *spatial, channels)`.
+
+    Returns:
+        NumPy array of the shape and dtype of `images`.
+
+    Example:
+
+    >>> mask_ball(np.ones((1, 3, 3, 1)))[0, ..., 0]
+    array([[1., 1., 1.],
+           [1., 1., 1.],
+           [1., 1., 1.]])
+    >>> mask_ball(np.ones((1, 4, 4, 1)))[0, ..., 0]
+    array([[0., 1., 1., 0.],
+           [1., 1., 1., 1.],
+           [1., 1., 1., 1.],
+           [0., 1., 1., 0.]])
     """
     spatial = images.shape[1:-1]
     distances = [

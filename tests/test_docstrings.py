@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 
 import keras
@@ -33,3 +34,24 @@ def test_public_layers_have_examples():
         item = getattr(keras_sre, name)
         if isinstance(item, type) and issubclass(item, keras.layers.Layer):
             assert any(test.examples for test in finder.find(item)), name
+
+
+@pytest.mark.parametrize(
+    "module",
+    [keras_sre, keras_sre.applications, keras_sre.transforms],
+    ids=lambda module: module.__name__,
+)
+def test_public_callables_say_what_they_take_and_return(module):
+    names = getattr(module, "__all__", None) or [
+        name
+        for name, item in vars(module).items()
+        if getattr(item, "__module__", None) == module.__name__
+    ]
+    reports = "Report", "Error"
+    for name in names:
+        item = getattr(module, name)
+        if not callable(item) or name.endswith(reports):
+            continue
+        text = inspect.getdoc(item)
+        assert "Args:" in text and "Example:" in text, name
+        assert "Returns:" in text or "Output shape:" in text, name

@@ -200,3 +200,31 @@ def test_mask_is_the_inscribed_ball(rank):
         assert masked[0].take(0, axis).max() == 1
     volume = {2: np.pi / 4, 3: np.pi / 6}[rank]
     assert masked.mean() == pytest.approx(volume, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: transforms.rotate(x, 90, "cubic"), "interpolation='cubic'"),
+        (
+            lambda x: transforms.rotate(x, 90, fill_mode="zero"),
+            "fill_mode='zero'",
+        ),
+        (lambda x: transforms.rotate(x, 90, axis="x"), "axis='x' for an arr"),
+        (lambda x: transforms.rotate(x[None], 90), "axis=None for an array"),
+        (
+            lambda x: transforms.rotate(x[None], 90, axis="w"),
+            "axis='w' for an array",
+        ),
+        (lambda x: transforms.flip(x, "depth"), "direction='depth'"),
+        (lambda x: transforms.flip(x[0], "vertical"), "direction='vertical'"),
+        (
+            lambda x: transforms.translate(x[0], (1, 0)),
+            r"shape \(3, 4, 1\). Expected images",
+        ),
+    ],
+    ids=range(8),
+)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(np.zeros((2, 3, 4, 1), "float32"))
