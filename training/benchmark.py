@@ -74,8 +74,6 @@ def _cell(row, column):
         return str(value)
     if column.endswith("error"):
         return f"{value:.2g}"
-    if column.endswith("_s"):
-        return f"{value:.3g}"
     spread = row.get(f"{column.removesuffix('_ms')}_spread")
     if spread is None or not column.endswith("_ms"):
         return f"{value:.2f}"
@@ -107,16 +105,15 @@ def main(argv=None):
     parser.add_argument(
         "--gpu-speed",
         type=float,
-        default=20.0,
         metavar="X",
         help="how many times as fast as this machine a GPU is taken to be "
-        "(20, an assumption; scaling)",
+        "(an assumption; default: leave GPUs out; scaling)",
     )
     parser.add_argument("--output", help="write the figures here as JSON")
     args = parser.parse_args(argv)
     if args.repeats < 1:
         sys.exit(f"benchmark.py: --repeats {args.repeats}; use 1 or more.")
-    if not 0 < args.gpu_speed < float("inf"):
+    if args.gpu_speed is not None and not 0 < args.gpu_speed < float("inf"):
         sys.exit(
             f"benchmark.py: --gpu-speed {args.gpu_speed}; use a positive "
             "number."

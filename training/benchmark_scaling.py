@@ -16,6 +16,8 @@ import numpy as np
 import timing
 from data import medmnist_names
 from data import num_images
+from data import rank_of
+from evaluate import NUM_CHECKED
 from loop import Batches
 from loop import augmentations_of
 from models import build_model
@@ -26,22 +28,26 @@ from recipes import recipe_for
 WIDTH = 32
 # Height and width of images, and the batch of a step: half at twice the side.
 SIZES = {32: 32, 64: 32, 128: 16, 224: 8}
-WIDTHS = (8, 16, 32, 64)
+WIDTHS = (8, 16, 64)  # and 32: the smallest size
 SET_SIZES = (1_000, 10_000, 50_000)
-ANGLES = 9  # of 37, quarter turns apart, that an invariant network is tested at
+# Predictions of each test image, for one table, by a network that sees no
+# quarter turns: upright; two angles (of images: eight) about each axis; and
+# mirrored along each axis.
+POSES = {2: 1 + 8 + 2, 3: 1 + 3 * 2 + 3}
 TABLES = 2  # the whole square, and the inscribed disc
 VOLUME = {"size": 32, "width": 16, "batch": 4}
 HOSTS = 8
+MEETING_S = 600  # until a process is taken to have died
 RANDOM_IMAGES = 64
 
 
-def run(repeats, gpu_speed=20.0):
+def run(repeats, gpu_speed=None):
     """Returns rows: growth with size, width and set, cores, and all tasks.
 
     Args:
         repeats: int, how many steps are counted.
         gpu_speed: float, how many times as fast as this machine a GPU is; an
-            assumption, not a measurement.
+            assumption, not a measurement. `None` leaves GPUs out.
     """
     rows = []
     per_image = {}
@@ -142,13 +148,21 @@ def measure(
 
 def _wait_for_the_other(folder):
     (folder / str(os.getpid())).touch()
+    end = time.monotonic() + MEETING_S
     while len(list(folder.iterdir())) < 2:
+        if time.monotonic() > end:
+            raise TimeoutError("The other process did not come.")
         time.sleep(0.01)
 
 
 def _compare_cores(repeats):
-    """Returns rows of one process on one core, and of two on two."""
-    first, second = sorted(os.sched_getaffinity(0))[:2]
+    """Returns rows of one process on one core, and of two on two.
+
+    None if there is only one core.
+    """
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        return []
     arguments = "sre_resnet18", "breastmnist", 32, WIDTH, 32, RANDOM_IMAGES
 
     def one(core, meet=None):
@@ -156,25 +170,26 @@ def _compare_cores(repeats):
             *("benchmark_scaling", "measure", *arguments, repeats, core, meet)
         )
 
-    alone = one(first)
+    alone = one(cores[0])
     with (
         tempfile.TemporaryDirectory() as meet,
         concurrent.futures.ThreadPoolExecutor(2) as both,
     ):
-        together = list(both.map(one, (first, second), (meet, meet)))
+        together = list(both.map(one, cores, (meet, meet)))
     seconds = 1 / sum(1 / figures["train_s"] for figures in together)
     memory = sum(figures["memory_mib"] for figures in together)
+    speedup = alone["train_s"] / seconds
     return [
-        {"case": "cores", "what": "1 process", **alone, "train_ratio": 1.0},
+        {"case": "cores", "what": "1 process", **alone, "speedup": 1.0},
         {
             **{"case": "cores", "what": "2 processes", "train_s": seconds},
-            **{"memory_mib": memory, "train_ratio": seconds / alone["train_s"]},
+            **{"memory_mib": memory, "speedup": speedup},
         },
     ]
 
 
 def cost_of_all(per_image, per_volume, gpu_speed):
-    """Returns rows: hours of all tasks here, on a GPU, and on eight hosts.
+    """Returns rows: hours of all tasks on one machine and on eight.
 
     Args:
         per_image: dict of size to a row of `_compare`, seconds per 1000.
@@ -190,13 +205,14 @@ def cost_of_all(per_image, per_volume, gpu_speed):
             volumes = medmnist_names(3)
             hours += [cost_of(name, per_volume) / 3600 for name in volumes]
         case = f"{len(hours)} tasks, {size} pixels"
-        for what, speed, hosts in (
-            ("this machine", 1, 1),
-            (f"a GPU, {gpu_speed:g} times as fast", gpu_speed, 1),
-            (f"{HOSTS} such hosts", gpu_speed, HOSTS),
-        ):
-            longest = makespan(hours, hosts) / speed
-            rows.append({"case": case, "what": what, "hours": longest})
+        speeds = {"this machine": 1.0}
+        if gpu_speed:
+            speeds[f"a GPU, {gpu_speed:g} times as fast"] = gpu_speed
+        for what, speed in speeds.items():
+            for hosts in (1, HOSTS):
+                name = what if hosts == 1 else f"{hosts} hosts: {what}"
+                longest = makespan(hours, hosts) / speed
+                rows.append({"case": case, "what": name, "hours": longest})
     return rows
 
 
@@ -211,10 +227,20 @@ def cost_of(name, row):
     counts = {split: num_images(name, split) for split in ("val", "test")}
     epochs = default_epochs(recipe, name, recipe.batch_size)
     trained = epochs * num_images(name, "train")
-    axes = 3 if name.endswith("3d") else 1
-    tested = TABLES * axes * ANGLES * counts["test"]
+    tested = num_predictions(rank_of(name), counts["test"])
     looked_at = epochs * counts["val"] + tested
     return (trained * row["train_s"] + looked_at * row["predict_s"]) / 1000
+
+
+def num_predictions(rank, count):
+    """Returns how many predictions the test of a run makes.
+
+    Both tables, each after a look at the first images turned by 90 degrees
+    about every axis; and the upright images once more, for MedMNIST's scores.
+    """
+    axes = 1 if rank == 2 else 3
+    table = POSES[rank] * count + axes * min(count, NUM_CHECKED)
+    return TABLES * table + count
 
 
 def makespan(hours, hosts):
