@@ -9,14 +9,14 @@ def is_centred(size, kernel_size, stride, padding):
             windows that are centred on all are said to be.
         kernel_size: int, cells that a window spans, dilation included.
         stride: int.
-        padding: `"valid"` or `"same"`, as Keras pads.
+        padding: `"valid"`, `"same"` or `"causal"`, as Keras pads.
 
     Example:
 
     >>> is_centred(28, 3, 2, "same"), is_centred(29, 3, 2, "same")
     (False, True)
     """
-    if padding == "causal":
+    if padding == "causal" and kernel_size > 1:
         return False
     if stride == 1:
         return padding == "valid" or kernel_size % 2 == 1

@@ -234,7 +234,7 @@ def _area(kernel_size, num_rings, circular, spacing):
     if circular:
         edges = _ring_edges(kernel_size, num_rings, True, spacing)
         inside = _inscribed(kernel_size, spacing)
-        if len(set(kernel_size)) == 1 and spacing is None:
+        if len(set(kernel_size)) == 1 and len(set(spacing or (1,))) == 1:
             inside = True  # the outermost circle cuts the corners already
     else:  # the outermost circle passes through the corners of the square
         reach = _half_widths(kernel_size, spacing)

@@ -6,6 +6,7 @@ import benchmark
 import benchmark_equivariance
 import benchmark_layers
 import benchmark_models
+import evaluate
 import fit
 import pytest
 import timing
@@ -45,7 +46,7 @@ def test_layers(tmp_path, monkeypatch, capsys):
 
 def test_models(tmp_path, monkeypatch):
     """Ratios are to the faster of the plain ones."""
-    networks = dict(list(benchmark_models.SETTINGS["2D"].networks.items())[:2])
+    networks = dict(list(benchmark_models.SETTINGS["2D"].networks.items())[::3])
     tiny = benchmark_models.Setting((8, 8, 1), 2, width=2, networks=networks)
     monkeypatch.setattr(benchmark_models, "SETTINGS", {"tiny": tiny})
     monkeypatch.setattr(
@@ -54,7 +55,7 @@ def test_models(tmp_path, monkeypatch):
         lambda module, function, *arguments: {"first_s": 1.0, "memory_mib": 2},
     )
     rows = run("models", tmp_path, "--torch-python", fake_torch(tmp_path))
-    products = "SRE 9 9 5 5: products"
+    products = "SRE 3 3 3 3: products"
     assert {row["what"] for row in rows} == {*networks, products, "official"}
     plain = [row["step_ms"] for row in rows if row["what"] == rows[0]["what"]]
     for row in rows:
@@ -120,11 +121,14 @@ def test_equivariance(tmp_path, monkeypatch):
         assert (row["grid_error"] < 1e-5) == (row["what"] != "plain")
 
 
-def test_equivariance_of_trained_networks(tmp_path):
+def test_equivariance_of_trained_networks(tmp_path, monkeypatch):
     """The plain twin's logits change more; the network's hardly at 90."""
+    monkeypatch.setattr(evaluate, "BATCH_PIXELS", 32 * 32**2)  # of the 32
+    monkeypatch.setattr(benchmark_equivariance, "NUM_IMAGES", 8)
     output = tmp_path / "run"
-    size = ["--epochs", "1", "--limit", "32", "--width", "4"]
-    fit.main([*size, "--output", str(output)])
+    settings = ["--recipe", "quick", "--kernel-sizes", *4 * ["3"]]
+    settings += ["--epochs", "1", "--limit", "32", "--width", "4"]
+    fit.main([*settings, "--ring-profile", "linear", "--output", str(output)])
     report = tmp_path / "report.json"
     benchmark.main(
         [

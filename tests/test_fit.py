@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import runpy
 import signal
 import subprocess
 import sys
@@ -31,6 +32,14 @@ TINY = {
     "limit": 16,
     "batch_size": 8,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_batches():
+    """Networks are asked about as many images as there are, not about 128."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "BATCH_PIXELS", TINY["limit"] * 32**2)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +216,13 @@ def test_output_must_not_be_something_else(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
+def _run_script(module, *arguments):
+    """Runs a script as `python SCRIPT ARGUMENTS` does, but in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [module.__file__, *map(str, arguments)])
+        runpy.run_path(module.__file__, run_name="__main__")
+
+
 def _weights(folder):
     model = keras.models.load_model(folder / "model.keras")
     return model.get_weights()
@@ -243,18 +259,18 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     settings = ["--recipe", "quick", "--width", "2", "--limit", "32"]
     settings += ["--batch-size", "8", "--epochs", "3"]
     settings += ["--kernel-sizes", "3", "3", "3", "3"]
-    settings += ["--model", "sre_resnet18"]
+    settings += ["--model", "sre_resnet18", "--resume", "--output"]
+    _run_script(fit, *settings, tmp_path / "whole")
 
-    def start(name):
+    def start():
         return subprocess.Popen(
-            [sys.executable, script, *settings, "--resume", "--output", name],
+            [sys.executable, script, *settings, tmp_path / "killed"],
             cwd=tmp_path,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
 
-    assert start("whole").wait() == 0
-    killed = start("killed")
+    killed = start()
     progress = tmp_path / ".killed.partial" / "progress.json"
     while not progress.exists():
         assert killed.poll() is None
@@ -262,7 +278,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     assert not (tmp_path / "killed").exists()
-    assert start("killed").wait() == 0
+    assert start().wait() == 0
     for whole, resumed in zip(
         _weights(tmp_path / "whole"), _weights(tmp_path / "killed"), strict=True
     ):
@@ -420,16 +436,10 @@ def test_finished_run_is_not_trained_again(finished_run, monkeypatch):
     assert fit.run(config, output, progress=False, resume=True) == results
 
 
-def test_run_can_be_evaluated_again(finished_run):
+def test_run_can_be_evaluated_again(finished_run, capsys):
     output, results = finished_run
-    script = pathlib.Path(evaluate.__file__)
-    arguments = [str(output), "--angles", "0", "45"]
-    table = subprocess.run(
-        [sys.executable, script, *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    _run_script(evaluate, output, "--angles", 0, 45)
+    table = capsys.readouterr().out
     assert "sre_resnet18" in table and "split test" in table
     assert f"{100 * results[0]['upright']['accuracy']:.1f} %" in table
 

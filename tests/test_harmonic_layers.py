@@ -171,27 +171,28 @@ def test_groups_are_layers_side_by_side(rng):
         assert_close(y[..., 4 * half : 4 * half + 4], single(channels))
 
 
-@pytest.mark.parametrize("profile", RING_PROFILES)
+EXACT = {
+    "1d": (SREConv1D, 5, (1,), "same", (2, 11, 3)),
+    "1d-even": (SREConv1D, 4, (1,), "valid", (2, 10, 3)),
+    "2d-k5": (SREConv2D, 5, (1, 2, 3), "same", (2, 9, 9, 3)),
+    "2d-k3": (SREConv2D, 3, (1, 2), "same", (2, 8, 8, 2)),
+    "2d-k7": (SREConv2D, 7, (4, 5), "same", (1, 8, 8, 2)),
+    "2d-even": (SREConv2D, 4, (1, 2), "valid", (2, 9, 9, 3)),
+    "3d-k3": (SREConv3D, 3, (1, 2), "same", (1, 5, 5, 5, 2)),
+    "3d-k5": (SREConv3D, 5, (3,), "same", (1, 6, 6, 6, 1)),
+}
+
+
 @pytest.mark.parametrize(
-    ("cls", "size", "harmonics", "padding", "shape"),
+    ("case", "profile"),
     [
-        (SREConv1D, 5, (1,), "same", (2, 11, 3)),
-        (SREConv1D, 4, (1,), "valid", (2, 10, 3)),
-        (SREConv2D, 5, (1, 2, 3), "same", (2, 9, 9, 3)),
-        (SREConv2D, 3, (1, 2), "same", (2, 8, 8, 2)),
-        (SREConv2D, 7, (4, 5), "same", (1, 8, 8, 2)),
-        (SREConv2D, 4, (1, 2), "valid", (2, 9, 9, 3)),
-        (SREConv3D, 3, (1, 2), "same", (1, 5, 5, 5, 2)),
-        (SREConv3D, 5, (3,), "same", (1, 6, 6, 6, 1)),
-    ],
-    ids=[
-        *("1d", "1d-even", "2d-k5", "2d-k3", "2d-k7", "2d-even"),
-        *("3d-k3", "3d-k5"),
+        *((case, profile) for case in EXACT for profile in ("hard", "linear")),
+        *((case, "area") for case in ("1d-even", "2d-k7", "3d-k3")),
+        *((case, "gaussian") for case in ("1d", "2d-even", "3d-k5")),
     ],
 )
-def test_exactly_equivariant(
-    cls, size, harmonics, padding, shape, profile, rng
-):
+def test_exactly_equivariant(case, profile, rng):
+    cls, size, harmonics, padding, shape = EXACT[case]
     layer = cls(
         8, size, padding=padding, ring_profile=profile, harmonics=harmonics
     )
@@ -317,18 +318,24 @@ def test_batches_that_are_worked_on_in_tiles(
     assert 40 * 32 * 32 * 4 * min(widths) > tiling.WHOLE_BYTES
 
 
-@pytest.mark.parametrize("implementation", ["slices", "dense", "depthwise"])
+UNKNOWN = {
+    "1d": (SREConv1D, {"harmonics": (1,)}, (3, 12, 2)),
+    "2d": (SREConv2D, {"harmonics": (1, 2)}, (3, 9, 10, 2)),
+    "2d-stride": (SREConv2D, {"harmonics": (1,), "strides": 2}, (3, 9, 10, 2)),
+    "3d": (SREConv3D, {"harmonics": (1, 2)}, (2, 5, 6, 7, 2)),
+}
+
+
 @pytest.mark.parametrize(
-    ("cls", "options", "shape"),
+    ("case", "implementation"),
     [
-        (SREConv1D, {"harmonics": (1,)}, (3, 12, 2)),
-        (SREConv2D, {"harmonics": (1, 2)}, (3, 9, 10, 2)),
-        (SREConv2D, {"harmonics": (1, 2), "strides": 2}, (3, 9, 10, 2)),
-        (SREConv3D, {"harmonics": (1, 2)}, (2, 5, 6, 7, 2)),
+        *((case, "slices") for case in UNKNOWN),
+        *(("2d", "dense"), ("3d", "dense")),
+        *(("1d", "depthwise"), ("2d-stride", "depthwise")),
     ],
-    ids=["1d", "2d", "2d-stride", "3d"],
 )
-def test_unknown_sizes_give_the_same(cls, options, shape, implementation, rng):
+def test_unknown_sizes_give_the_same(case, implementation, rng):
+    cls, options, shape = UNKNOWN[case]
     layer = cls(8, 3, padding="same", implementation=implementation, **options)
     x = rng.normal(size=shape).astype("float32")
     inputs = keras.Input((*(None,) * layer.rank, shape[-1]))

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 
+import evaluate
 import fit
 import pytest
 import suite
@@ -119,7 +120,10 @@ def test_comparison_trains_nothing_twice():
         suite.compared(plain)
 
 
-def test_finished_runs_are_skipped_and_all_are_in_the_table(tmp_path, capsys):
+def test_finished_runs_are_skipped_and_all_are_in_the_table(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(evaluate, "BATCH_PIXELS", TINY["limit"] * 32**2)
     configs = [RunConfig(**TINY, seed=seed).resolve() for seed in (1, 2)]
     done = []
 

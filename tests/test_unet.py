@@ -12,13 +12,17 @@ from keras_sre.applications import SREUNet
 SMALL = {"kernel_sizes": (5, 3, 3), "width": 4}
 
 
-@pytest.mark.parametrize("side", [16, 17, 18, 19, 23])
-@pytest.mark.parametrize("harmonics", [(), (1, 2)], ids=["rings", "harmonics"])
+@pytest.mark.parametrize(
+    ("side", "harmonics"),
+    # Halved once, 16 and 19 become even, 17 and 18 odd.
+    [*((side, ()) for side in (16, 17, 18, 19)), (18, (1, 2)), (19, (1, 2))],
+    ids=str,
+)
 def test_is_equivariant_at_every_size(side, harmonics, rng):
     model = SREUNet(input_shape=(side, side, 2), harmonics=harmonics, **SMALL)
-    x = rng.normal(size=(2, side, side, 2)).astype("float32")
+    x = rng.normal(size=(1, side, side, 2)).astype("float32")
     assert model.output_shape == (None, side, side, 2)
-    assert_equivariant(model.predict_on_batch, x, 2)
+    assert_equivariant(model, x, 2)
 
 
 def test_unequal_and_unknown_sizes(rng):
@@ -38,7 +42,7 @@ def test_is_equivariant_in_3d(side, rng):
     )
     x = rng.normal(size=(1, side, side, side, 1)).astype("float32")
     assert model.output_shape == (None, side, side, side, 2)
-    assert_equivariant(model.predict_on_batch, x, 3)
+    assert_equivariant(model, x, 3)
 
 
 def test_a_network_of_keras_poolings_is_not(rng):
@@ -60,7 +64,7 @@ def test_learns_to_segment_and_keeps_its_symmetry(rng):
         row, column = rng.integers(0, 11, 2)
         image[row : row + 6, column : column + 6] += 3
         mask[row : row + 6, column : column + 6] = 1
-    model = SREUNet(input_shape=(17, 17, 1), kernel_sizes=(5, 3), width=8)
+    model = SREUNet(input_shape=(17, 17, 1), kernel_sizes=(3, 3), width=8)
     model.compile(
         keras.optimizers.Adam(0.01),
         "sparse_categorical_crossentropy",
@@ -68,7 +72,7 @@ def test_learns_to_segment_and_keeps_its_symmetry(rng):
     )
     history = model.fit(x, y, epochs=20, batch_size=8, verbose=0)
     assert history.history["accuracy"][-1] > 0.95 > 1 - y.mean()
-    assert_equivariant(model.predict_on_batch, x[:2], 2)
+    assert_equivariant(model, x[:1], 2)
 
 
 def test_saves_loads_and_reads_weights(rng, tmp_path):

@@ -1,8 +1,11 @@
 """The settings of a run: one dataclass, checked in one place."""
 
 import dataclasses
+import os
 
-from data import dataset_names
+from data import check_name
+from data import is_path
+from data import own_size
 from data import rank_of
 from models import MODELS
 from recipes import RECIPES
@@ -15,6 +18,7 @@ SIZES = (28, 32, 64, 128, 224)
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 INTERPOLATIONS = ("nearest", "bilinear")
 LOGS = ("tensorboard", "wandb")
+DISTRIBUTIONS = ("none", "data", "multi-host")
 FROM_RECIPE = (
     "size",
     "width",
@@ -56,22 +60,27 @@ class RunConfig:
     precision: str = "float32"
     interpolation: str = "nearest"
     limit: int | None = None
+    distribute: str = "none"
 
     def __post_init__(self):
         for name in ("kernel_sizes", "num_rings", "harmonics"):
             if getattr(self, name) is not None:
                 setattr(self, name, tuple(getattr(self, name)))
-        names = ("textures",)
-        if self.dataset != "textures":  # the others need medmnist
-            names = dataset_names()
+        sizes = SIZES
+        if is_path(self.dataset):
+            self.dataset = os.path.abspath(os.path.expanduser(self.dataset))
+            if own := own_size(self.dataset):
+                sizes = (own,)
+        elif self.dataset != "textures":  # the others need medmnist
+            check_name(self.dataset)
         for name, allowed in (
-            ("dataset", names),
             ("model", (None, *MODELS)),
-            ("size", (None, *SIZES)),
+            ("size", (None, *sizes)),
             ("recipe", RECIPES),
             ("ring_profile", (None, *RING_PROFILES)),
             ("precision", PRECISIONS),
             ("interpolation", INTERPOLATIONS),
+            ("distribute", DISTRIBUTIONS),
         ):
             value = getattr(self, name)
             if value not in allowed:
@@ -131,9 +140,9 @@ class RunConfig:
         return dataclasses.replace(self, **missing)
 
     def settings(self):
-        """Returns what decides the result: all but where the files are."""
+        """Returns what decides the result: all but where it is computed."""
         settings = dataclasses.asdict(self)
-        del settings["root"]
+        del settings["root"], settings["distribute"]
         return settings
 
 

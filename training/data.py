@@ -1,24 +1,27 @@
-"""Data sets by name: the built-in textures and MedMNIST v2, 2D and 3D.
+"""Data sets by name or path: textures, MedMNIST v2 (2D and 3D), a user's own.
 
 All facts of MedMNIST (addresses, MD5, classes, splits, licence) come from
 `medmnist.INFO`. Images stay in uint8 until a batch is made of them (`scale`).
 """
 
 import contextlib
-import dataclasses
 import io
 import os
 import pathlib
 import zipfile
 
+import image_folder
+import npz_file
 import numpy as np
 import textures
+from dataset import SPLITS
+from dataset import Dataset
 from download import fetch
+from own_data import printable
 from PIL import Image
 from scipy import ndimage
 from tasks import Task
 
-SPLITS = ("train", "val", "test")
 RESIZED = 32  # what 28 pixels become: the protocol of the SRE-Conv paper
 # Arrays above this size are read from disk batch by batch.
 STREAMED_BYTES = 2**30
@@ -47,27 +50,6 @@ class ArrayOnDisk:
         return array[..., None] if self.new_axis else array
 
 
-@dataclasses.dataclass
-class Dataset:
-    """Images and labels of three splits.
-
-    `splits` maps `"train"`, `"val"`, `"test"` to a pair of arrays: images
-    `(n, *spatial, channels)`, either uint8 in 0..255 or float32 around 0, in
-    memory or an `ArrayOnDisk`, and labels as `Task` describes.
-    """
-
-    name: str
-    splits: dict
-    classes: tuple
-    task: Task = Task()
-    md5: str | None = None
-    licence: str | None = None
-
-    @property
-    def image_shape(self):
-        return self.splits["train"][0].shape[1:]
-
-
 def dataset_names():
     """Returns the names that `--dataset` takes."""
     return ("textures", *_medmnist_info())
@@ -78,9 +60,71 @@ def medmnist_names(rank):
     return tuple(n for n in _medmnist_info() if rank_of(n) == rank)
 
 
+def is_path(name):
+    """Returns whether a name, which no other data set has, can be a path."""
+    if name.endswith(".npz") or os.sep in name or "/" in name:
+        return True
+    if name == "textures" or not os.path.isdir(name):
+        return False
+    try:
+        return name not in dataset_names()
+    except ValueError:  # no medmnist, and so no other names
+        return True
+
+
+def check_name(name):
+    """Raises `ValueError` unless there is a data set of that name."""
+    if name not in dataset_names():
+        known = ", ".join(dataset_names())
+        raise ValueError(
+            f"Received --dataset {printable(name)}. Choose from: {known}; or "
+            "give the path of a folder of class folders, or of an .npz file."
+        )
+
+
+def short_name(name):
+    """Returns what files and tables call a data set: of a path, its end.
+
+    Example:
+
+    >>> short_name("/data/cells.npz")
+    'cells'
+    """
+    return os.path.basename(os.path.abspath(name)).removesuffix(".npz")
+
+
 def rank_of(name):
     """Returns the number of spatial axes of a data set, 2 or 3."""
+    if is_path(name):
+        return 2 if _reader(name) is image_folder else npz_file.rank_of(name)
     return 3 if name.endswith("3d") else 2
+
+
+def own_size(name):
+    """Returns the only size, in pixels, of an `.npz` file, else `None`."""
+    if is_path(name) and _reader(name) is npz_file:
+        return npz_file.size_of(name)
+    return None
+
+
+def default_size(name):
+    """Returns the size of a user's data in pixels, `None` if it has a name."""
+    if is_path(name):
+        return own_size(name) or image_folder.DEFAULT_SIZE
+    return None
+
+
+def _reader(path):
+    """Returns the module that reads a user's data."""
+    if os.path.isdir(path):
+        return image_folder
+    if os.path.isfile(path) and path.endswith(".npz"):
+        return npz_file
+    found = "is neither" if os.path.exists(path) else "does not exist"
+    raise ValueError(
+        f"Received --dataset {printable(path)}, which {found}. Expected a "
+        "folder of class folders of images, or an .npz file."
+    )
 
 
 def scale(images):
@@ -97,42 +141,52 @@ def scale(images):
 
 
 def num_images(name, split="train"):
-    """Returns how many images a split of a MedMNIST set has."""
+    """Returns how many images a split of a data set has, not of textures."""
+    if is_path(name):
+        return _reader(name).num_images(name, split)
     return _medmnist_info()[name]["n_samples"][split]
 
 
-def load_dataset(name, root=None, size=28, limit=None, progress=False):
-    """Returns the `Dataset` of that name, downloaded if it is missing.
+def load_dataset(name, root=None, size=None, limit=None, progress=False):
+    """Returns the `Dataset` of that name or path, downloaded if it is missing.
 
     Arrays larger than 1 GiB are unpacked beside their file, once, and then
     read from disk batch by batch: whatever the size of the file, the data take
     1 GiB for each of the splits at most.
 
     Args:
-        name: one of `dataset_names()`.
+        name: one of `dataset_names()`, or the path of a folder or `.npz` file
+            as `image_folder.load` and `npz_file.load` take it.
         root: folder of the MedMNIST `.npz` files; `None` takes the
             environment variable `MEDMNIST_ROOT`, then `~/.medmnist`.
         size: int, height and width (and depth) of the published file in
-            pixels. MedMNIST's 28 pixels are resized to 32, bilinear.
+            pixels (28). MedMNIST's 28 pixels are resized to 32, bilinear. A
+            folder's images are resized to it (64).
         limit: int, the most images to keep of each split, for a quick look.
-        progress: bool, whether a download shows a progress bar.
+        progress: bool, whether to show a progress bar of what takes long.
 
     Raises:
         ValueError: one line, if the name is unknown, or the file cannot be
             had, is damaged or is not the published one.
     """
+    size = size or default_size(name) or 28
     if name == "textures":
-        dataset = Dataset(name, textures.load_textures(size), textures.CLASSES)
-    elif name in _medmnist_info():
-        dataset = _load_medmnist(name, root, size, progress)
+        dataset = Dataset(
+            name,
+            textures.load_textures(size),
+            textures.CLASSES,
+            value_range=None,
+        )
+    elif is_path(name):
+        dataset = _reader(name).load(os.path.abspath(name), size, progress)
     else:
-        known = ", ".join(dataset_names())
-        raise ValueError(f"Received --dataset {name}. Choose from: {known}.")
+        check_name(name)
+        dataset = _load_medmnist(name, root, size, progress)
     for split, (images, labels) in dataset.splits.items():
         if limit and limit < len(images):
             keep = np.random.default_rng(0).permutation(len(images))[:limit]
             images, labels = images[np.sort(keep)], labels[np.sort(keep)]
-        if name != "textures" and size == 28:
+        if dataset.official and size == 28:
             images = resize(images)
         dataset.splits[split] = images, labels
     return dataset
@@ -163,7 +217,9 @@ def _load_medmnist(name, root, size, progress):
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as e:
         raise ValueError(f"Cannot read {path}: {e}.") from e
     classes = tuple(info["label"].values())
-    return Dataset(name, splits, classes, task, md5, info["license"])
+    return Dataset(
+        name, splits, classes, task, md5, info["license"], official=True
+    )
 
 
 def _images(path, arrays, key, grey):

@@ -27,6 +27,7 @@ import tqdm
 from data import SPLITS
 from data import load_dataset
 from data import scale
+from distribute import ONE_DEVICE
 
 from keras_sre import transforms  # (and registers the layers of models)
 
@@ -49,6 +50,7 @@ def evaluate(
     masked=False,
     angles=None,
     progress=True,
+    devices=ONE_DEVICE,
 ):
     """Returns the scores that `metrics.json` holds.
 
@@ -65,6 +67,7 @@ def evaluate(
         masked: bool, whether to set all but the inscribed disc to 0.
         angles: degrees to turn by; `None` is the paper's.
         progress: bool, whether to show a progress bar.
+        devices: as of `distribute.devices_for`.
 
     Returns:
         Dict of `"upright"`, `"rotated"` and `"flipped"`; all scores are
@@ -77,7 +80,10 @@ def evaluate(
 
     def scores_of(images, transform, *arguments):
         return predict(
-            model, images, lambda batch: prepare(transform(batch, *arguments))
+            model,
+            images,
+            lambda batch: prepare(transform(batch, *arguments)),
+            devices,
         )
 
     upright = scores_of(images, _unchanged)
@@ -129,7 +135,7 @@ def evaluate(
     }
 
 
-def predict(model, images, transform=_unchanged):
+def predict(model, images, transform=_unchanged, devices=ONE_DEVICE):
     """Returns probabilities `(n, classes)` for images as in `Dataset`.
 
     They are scaled and transformed batch by batch; all batches have one
@@ -137,15 +143,14 @@ def predict(model, images, transform=_unchanged):
     """
     count = len(images)
     batch_size = max(1, BATCH_PIXELS // math.prod(images.shape[1:-1]))
+    batch_size = devices.fill_up(batch_size)
     outputs = []
     for first in range(0, count, batch_size):
         batch = scale(images[first : first + batch_size])
         batch = transform(batch)
         missing = batch_size - len(batch)
         batch = np.concatenate([batch, np.repeat(batch[:1], missing, axis=0)])
-        outputs.append(
-            keras.ops.convert_to_numpy(model.predict_on_batch(batch))
-        )
+        outputs.append(devices.predict(model, batch))
     return np.concatenate(outputs)[:count].astype("float64")
 
 

@@ -98,7 +98,7 @@ def run(
     images = dataset.splits["train"][0]
     if uint8_input and images.dtype != np.uint8:
         raise ValueError(
-            f"Received --uint8-input for {config['dataset']}, whose images are "
+            f"Received --uint8-input for {dataset.name}, whose images are "
             "no 8-bit pixels."
         )
     chosen = np.random.default_rng(0).permutation(len(images))[:NUM_SAMPLES]
@@ -120,13 +120,14 @@ def run(
     exported = ExportedModel(output, format, uint8_input)
     description = {
         "model": config["model"],
-        "dataset": config["dataset"],
+        "dataset": dataset.name,
         "licence_of_data": config["dataset_licence"],
         "task": config["task"],
         "labels": config["classes"],
         "input_shape": list(dataset.image_shape),
         "input_dtype": "uint8" if uint8_input else "float32",
-        "normalisation": _normalisation(config["dataset"], uint8_input),
+        "normalisation": _normalisation(dataset, uint8_input),
+        "value_range": dataset.value_range,
         "resized_from": config["size"],
         "keras_sre": keras_sre.__version__,
         "format": format,
@@ -143,8 +144,8 @@ def run(
 
 
 def _normalisation(dataset, uint8_input):
-    """Returns what pixels 0..255 are scaled by, `None` if not all alike."""
-    if dataset == "textures":  # standardised one by one
+    """Returns what pixels 0..255 are scaled by, `None` if they are not."""
+    if dataset.value_range != (0, 255):
         return None
     if uint8_input:
         return {"scale": 1, "offset": 0}

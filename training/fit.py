@@ -14,10 +14,21 @@ does the same on a MedMNIST v2 data set, downloaded if it is missing. The epoch
 is selected on the validation split; the test split is used once. A run that was
 stopped, by whatever, goes on with `--resume`.
 
+    python training/fit.py --dataset PATH
+
+does the same on your own images: a folder of class folders, already split or
+not, or an `.npz` file with MedMNIST's keys. It says what it found.
+
     python training/fit.py --suite 2d --seeds 1 2 3
 
 runs every MedMNIST set of images (or those named by `--dataset`), skips what is
 finished and writes one table, `results.csv` and `results.md`.
+
+    python training/fit.py --distribute data
+
+shares every batch among the devices of this machine, and `--distribute
+multi-host` (JAX) among those of several, on each of which the same command is
+started. `--batch-size` is that of all devices together.
 """
 
 import argparse
@@ -38,15 +49,22 @@ import pandas as pd
 import plots
 import report
 import suite
+from config import DISTRIBUTIONS
 from config import LOGS
 from config import RunConfig
 from data import load_dataset
+from data import short_name
+from distribute import check_backend
+from distribute import devices_for
 from flags import add_settings
+from hosts import connect
+from hosts import supervise
 from loop import best_epoch
 from loop import remove_progress
 from loop import train
 from models import model_of
 from models import twin_of
+from own_data import print_found
 from run_directory import CONFIG
 from run_directory import METRICS
 from run_directory import complete_directory
@@ -76,19 +94,26 @@ def run(config, output, twin=True, progress=True, resume=False, logs=()):
     config = config.resolve()
     output = pathlib.Path(output)
     settings = config.settings()
-    if resume and (results := finished_results(output, settings)):
+    devices = devices_for(config.distribute)
+    if resume and (
+        results := devices.from_chief(finished_results, output, settings)
+    ):
         return results
-    with complete_directory(output, settings, resume) as folder:
+    directory = complete_directory(output, settings, resume)
+    with devices.directory(directory) as folder:
         dataset = load_dataset(
             config.dataset, config.root, config.size, config.limit, progress
         )
+        if dataset.found and progress and devices.is_chief:
+            print_found(dataset)
         arguments = dataset, folder, progress, logs
         results = [train_and_test(config, *arguments)]
         if twin and twin_of(config.model) != config.model:
             plain = dataclasses.replace(config, model=twin_of(config.model))
             arguments = dataset, folder / "plain", progress, logs
             results.append(train_and_test(plain, *arguments))
-        plots.plot_run(results, dataset, folder)
+        if devices.is_chief:
+            plots.plot_run(results, dataset, folder)
     return results
 
 
@@ -99,15 +124,19 @@ def train_and_test(config, dataset, folder, progress, logs, split="test"):
     """
     folder.mkdir(exist_ok=True)
     if not (folder / METRICS).exists():  # else finished before the run stopped
-        metrics = _train_and_test(
-            config, dataset, folder, progress, logs, split
-        )
+        devices = devices_for(config.distribute)
+        if not devices.is_chief:
+            progress, logs = False, ()
+        with devices.scope():
+            metrics = _train_and_test(
+                config, dataset, folder, progress, logs, split, devices
+            )
         write_json(folder / METRICS, metrics)
     remove_progress(folder)
     return read_metrics(folder)
 
 
-def _train_and_test(config, dataset, folder, progress, logs, split):
+def _train_and_test(config, dataset, folder, progress, logs, split, devices):
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     model = model_of(
@@ -116,16 +145,17 @@ def _train_and_test(config, dataset, folder, progress, logs, split):
         len(dataset.classes),
         dataset.task.activation,
     )
-    epochs = train(model, config, dataset, folder, progress, logs)
+    epochs = train(model, config, dataset, folder, progress, logs, devices)
     images, labels = dataset.splits[split]
     test = images, labels, dataset.task, config.interpolation
     start = time.perf_counter()
-    tested = evaluate.evaluate(model, *test, progress=progress)
+    shown = {"progress": progress, "devices": devices}
+    tested = evaluate.evaluate(model, *test, **shown)
     test_seconds = time.perf_counter() - start
     # The first epoch compiles, so it is not typical.
     typical = epochs[1:] or epochs
     metrics = {
-        "dataset": config.dataset,
+        "dataset": dataset.name,
         "model": config.model,
         "params": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
         "seed": config.seed,
@@ -142,18 +172,18 @@ def _train_and_test(config, dataset, folder, progress, logs, split):
     }
     if config.dataset != "textures" and split == "test":
         metrics["masked"] = evaluate.evaluate(
-            model, *test, masked=True, progress=progress
+            model, *test, masked=True, **shown
         )
+    if dataset.official and split == "test":
         metrics["medmnist_evaluator"] = evaluate.official_scores(
-            labels, evaluate.predict(model, images), dataset.task
+            labels,
+            evaluate.predict(model, images, devices=devices),
+            dataset.task,
         )
-    # Not compiled: without the optimizer's variables, two thirds of the file.
-    keras.Model(model.inputs, model.outputs, name=model.name).save(
-        folder / "model.keras"
-    )
+    devices.inference_model(model).save(folder / "model.keras")
     history = pd.DataFrame(epochs, index=range(1, len(epochs) + 1))
     history.to_csv(folder / "history.csv", index_label="epoch")
-    write_json(folder / CONFIG, _describe(config, dataset))
+    write_json(folder / CONFIG, _describe(config, dataset, devices))
     return metrics
 
 
@@ -161,7 +191,7 @@ def _median(values):
     return float(np.median(list(values)))
 
 
-def _describe(config, dataset):
+def _describe(config, dataset, devices):
     return {
         **dataclasses.asdict(config),
         "dataset_md5": dataset.md5,
@@ -169,6 +199,7 @@ def _describe(config, dataset):
         "task": dataset.task.kind,
         "classes": list(dataset.classes),
         "num_images": {k: len(v[1]) for k, v in dataset.splits.items()},
+        "num_devices": devices.num_devices,
         "backend": keras.backend.backend(),
         "versions": {
             "python": platform.python_version(),
@@ -189,7 +220,8 @@ def parse_args(argv):
         "--dataset",
         nargs="+",
         metavar="NAME",
-        help="textures (the default) or names of MedMNIST v2, 2D or 3D",
+        help="textures (the default), names of MedMNIST v2, 2D or 3D, or the "
+        "path of your own folder or .npz file",
     )
     add(
         "--suite",
@@ -213,6 +245,20 @@ def parse_args(argv):
         choices=LOGS,
         help="write TensorBoard events; send to Weights & Biases",
     )
+    add(
+        "--distribute",
+        default="none",
+        choices=DISTRIBUTIONS,
+        help="share each batch among the devices of this machine (data) or of "
+        "several (multi-host, JAX only)",
+    )
+    add(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="multi-host: where process 0 is (Slurm and Kubernetes know)",
+    )
+    add("--num-processes", type=int, metavar="N", help="multi-host, likewise")
+    add("--process-id", type=int, metavar="I", help="multi-host, from 0")
     return parser.parse_args(argv)
 
 
@@ -220,23 +266,15 @@ def main(argv=None):
     args = vars(parse_args(argv))
     # A stopped run cleans up as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    output, resume, logs, datasets, seeds, which, compare = (
-        args.pop(name)
-        for name in (
-            *("output", "resume", "log", "dataset", "seeds", "suite"),
-            "compare",
-        )
-    )
-    twin = args["model"] is None
+    if args["distribute"] == "multi-host":
+        supervise(_run_or_exit, args)
+    else:
+        _run_or_exit(args)
+
+
+def _run_or_exit(args):
     try:
-        if which or seeds or compare or len(datasets or ()) > 1:
-            configs = suite.make_configs(args, which, datasets, seeds)
-            suite.run(configs, output, run, twin, logs, compare)
-            return
-        config = RunConfig(dataset=(datasets or ["textures"])[0], **args)
-        config = config.resolve()
-        output = output or f"saved_models/{config.dataset}_{config.model}"
-        results = run(config, output, twin, resume=resume, logs=logs)
+        _run(args)
     except (ValueError, OSError) as error:
         sys.exit(f"fit.py: {error}")
     except KeyboardInterrupt:
@@ -244,8 +282,46 @@ def main(argv=None):
             "fit.py: interrupted. Finished epochs are kept: give the same "
             "command with --resume to go on."
         )
-    report.print_results(results, config.dataset)
-    print(f"Model, metrics and plots: {output}")
+
+
+def _run(args):
+    output, resume, logs, datasets, seeds, which, compare = (
+        args.pop(name)
+        for name in (
+            *("output", "resume", "log", "dataset", "seeds", "suite"),
+            "compare",
+        )
+    )
+    address = [
+        args.pop(n) for n in ("coordinator", "num_processes", "process_id")
+    ]
+    twin = args["model"] is None
+    many = which or seeds or compare or len(datasets or ()) > 1
+    if args["distribute"] == "multi-host":
+        if many:
+            raise ValueError(
+                "Received --distribute multi-host with several runs. Start "
+                "one for each data set and seed."
+            )
+        check_backend("multi-host")
+        connect(*address)
+    elif any(part is not None for part in address):
+        raise ValueError(
+            "Received --coordinator, --num-processes or --process-id without "
+            "--distribute multi-host."
+        )
+    if many:
+        configs = suite.make_configs(args, which, datasets, seeds)
+        suite.run(configs, output, run, twin, logs, compare)
+        return
+    config = RunConfig(dataset=(datasets or ["textures"])[0], **args)
+    config = config.resolve()
+    name = short_name(config.dataset)
+    output = output or f"saved_models/{name}_{config.model}"
+    results = run(config, output, twin, resume=resume, logs=logs)
+    if devices_for(config.distribute).is_chief:
+        report.print_results(results, name)
+        print(f"Model, metrics and plots: {output}")
 
 
 if __name__ == "__main__":

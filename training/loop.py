@@ -12,6 +12,7 @@ from augment import augment
 from augment import lose_corners
 from augment import turn_and_mirror
 from data import scale
+from distribute import ONE_DEVICE
 from evaluate import predict
 from recipes import recipe_for
 from run_directory import write_json
@@ -33,12 +34,23 @@ class Batches(keras.utils.PyDataset):
         batch_size: int.
         seed: int.
         augmentations: functions of scaled images and a NumPy generator.
+        devices: as of `distribute.devices_for`. A process reads its own share
+            of each batch; the chance of a batch is that of the whole.
     """
 
-    def __init__(self, images, labels, batch_size, seed, augmentations=()):
+    def __init__(
+        self,
+        images,
+        labels,
+        batch_size,
+        seed,
+        augmentations=(),
+        devices=ONE_DEVICE,
+    ):
         super().__init__()
         self.images, self.labels = images, labels
         self.batch_size = min(batch_size, len(images))
+        self.share = devices.share(self.batch_size)
         self.seed, self.augmentations = seed, augmentations
         self.start_epoch(0)
 
@@ -49,12 +61,24 @@ class Batches(keras.utils.PyDataset):
         start = time.perf_counter()
         first = index * self.batch_size
         chosen = np.sort(self.order[first : first + self.batch_size])
-        images = scale(self.images[chosen])
+        mine = chosen[self.share]
+        images = scale(self.images[mine])
+        if self.augmentations:
+            images = self._augment(images, index)
+        self.seconds += time.perf_counter() - start
+        return images, self.labels[mine]
+
+    def _augment(self, images, index):
         rng = np.random.default_rng((self.seed, self.epoch, index))
+        # Chance is drawn for a whole batch: zeros stand for what others read.
+        before = self.share.start
+        after = self.batch_size - self.share.stop
+        if before or after:
+            widths = [(before, after), *[(0, 0)] * (images.ndim - 1)]
+            images = np.pad(images, widths)
         for augmentation in self.augmentations:
             images = augmentation(images, rng)
-        self.seconds += time.perf_counter() - start
-        return images, self.labels[chosen]
+        return images[self.share]
 
     def start_epoch(self, epoch):
         self.epoch, self.seconds = epoch, 0.0
@@ -75,11 +99,13 @@ class EpochEnd(keras.callbacks.Callback):
         validation: pair of images and labels; the epoch of the lowest
             validation loss is the best.
         task: `Task`.
+        devices: as of `distribute.devices_for`.
     """
 
-    def __init__(self, folder, batches, validation, task):
+    def __init__(self, folder, batches, validation, task, devices=ONE_DEVICE):
         super().__init__()
         self.folder, self.batches, self.task = folder, batches, task
+        self.devices = devices
         self.images, self.labels = validation
         self.epochs = []  # one dict of figures for each
         self.latest = self.best = None
@@ -114,7 +140,7 @@ class EpochEnd(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.start
-        scores = predict(self.model, self.images)
+        scores = predict(self.model, self.images, devices=self.devices)
         loss = keras.losses.get(self.task.loss)(
             self.labels, scores.astype("float32")
         )
@@ -167,14 +193,19 @@ def augmentations_of(recipe, turned=False):
     return augmentations
 
 
-def train(model, config, dataset, folder, progress, logs):
+def train(model, config, dataset, folder, progress, logs, devices=ONE_DEVICE):
     """Fits the model from where it was left; returns figures of all epochs."""
     recipe = recipe_for(config.dataset, config.recipe)
     augmentations = augmentations_of(recipe, config.augment_rotation)
     batches = Batches(
-        *dataset.splits["train"], config.batch_size, config.seed, augmentations
+        *dataset.splits["train"],
+        config.batch_size,
+        config.seed,
+        augmentations,
+        devices,
     )
-    model.compile(
+    devices.compile(
+        model,
         recipe.make_optimizer(
             config.learning_rate,
             config.weight_decay,
@@ -183,7 +214,9 @@ def train(model, config, dataset, folder, progress, logs):
         dataset.task.loss,
         metrics=["accuracy"],
     )
-    epoch_end = EpochEnd(folder, batches, dataset.splits["val"], dataset.task)
+    epoch_end = EpochEnd(
+        folder, batches, dataset.splits["val"], dataset.task, devices
+    )
     done = epoch_end.resume(model)
     callbacks = [epoch_end, *_loggers(logs, folder, config)]
     if progress:

@@ -20,6 +20,7 @@ STYLES = (
 )
 SHEET_ANGLES = (0, 30, 45, 60, 90, 135)
 SHEET_IMAGES = 6
+MOST_VALUES = 40  # classes whose confusion is written in numbers
 
 
 def plot_run(results, dataset, folder):
@@ -37,7 +38,7 @@ def plot_run(results, dataset, folder):
     plot_angles(
         results,
         plots / "accuracy_by_angle.png",
-        f"{dataset.name}: trained upright, tested at every angle",
+        f"{_short(dataset.name, 60)}: trained upright, tested at every angle",
     )
     histories = [pd.read_csv(f / "history.csv") for f in folders]
     plot_curves(results, histories, plots / "curves.png")
@@ -112,7 +113,7 @@ def plot_confusion(results, models, dataset, path):
     """Draws the confusion matrices on the upright test split."""
     images, labels = dataset.splits["test"]
     count = len(dataset.classes)
-    side = 3 + 0.45 * count
+    side = min(3 + 0.45 * count, 30)  # inches
     figure, panels = plt.subplots(
         1,
         len(models),
@@ -127,6 +128,7 @@ def plot_confusion(results, models, dataset, path):
             predicted,
             labels=range(count),
             display_labels=[_short(name) for name in dataset.classes],
+            include_values=count <= MOST_VALUES,
             xticks_rotation="vertical",
             colorbar=False,
             cmap="Blues",
@@ -273,7 +275,8 @@ def _named(label, dataset):
 
 
 def _short(name, most=14):
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    name = name if len(name) <= most else f"{name[: most - 1]}…"
+    return name.replace("$", r"\$")  # else mathematics
 
 
 def save(figure, path):

@@ -12,6 +12,7 @@ import dataclasses
 import math
 
 import keras
+from data import default_size
 from data import num_images
 from data import rank_of
 
@@ -96,9 +97,12 @@ RECIPES = tuple(_RECIPES)
 def recipe_for(dataset, name):
     """Returns the `Recipe` of that name for a data set.
 
-    The built-in textures are quick in any case.
+    The built-in textures are quick in any case, and a user's own data have a
+    size of their own.
     """
     recipe = _RECIPES[name][rank_of(dataset)]
+    if size := default_size(dataset):
+        return dataclasses.replace(recipe, size=size)
     if dataset == "textures":
         return dataclasses.replace(recipe, **_TEXTURES)
     return recipe

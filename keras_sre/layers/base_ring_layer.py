@@ -173,6 +173,21 @@ class BaseRingLayer(keras.layers.Layer):
         kernels = map(ops.convert_to_tensor, self._mixed_kernels())
         return expand_kernels(list(kernels), self._config)
 
+    def enable_lora(self, rank, **kwargs):
+        raise NotImplementedError(
+            f"Layer {self.name!r} of type {type(self).__name__} has no LoRA: "
+            "ring kernels have few weights already. Train it in full, or set "
+            "trainable=False."
+        )
+
+    def quantize(self, mode=None, **kwargs):
+        raise NotImplementedError(
+            f"Layer {self.name!r} of type {type(self).__name__} cannot be "
+            f"quantized (mode={mode!r}) and stays as it is. Quantize a file "
+            'instead: keras_sre.export(model, "model.tflite", quantization='
+            '"int8", representative_data=x).'
+        )
+
     def _finish(self, outputs):
         """Adds the bias and applies the activation."""
         if self.use_bias:

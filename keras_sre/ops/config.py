@@ -36,6 +36,12 @@ class RingConvConfig:
         return ring_filters(self.kernel_size, *self._ring_arguments())
 
     @property
+    def filled_rings(self):
+        """As `rings`, without those of `"gaussian"` that hold no tap."""
+        (filters,) = self._bank(0)
+        return filters
+
+    @property
     def banks(self):
         """The fixed filters of each order.
 

@@ -30,6 +30,8 @@ def expand_kernel(ring_kernel, filters):
     )
     mixes = ops.cast(np.ascontiguousarray(mixes.T), ring_kernel.dtype)
     distinct = ops.tensordot(mixes, ring_kernel, axes=1)
+    # Keras on torch makes float32 of products in float64.
+    distinct = ops.cast(distinct, ring_kernel.dtype)
     kernel = ops.take(distinct, which.reshape(-1), axis=0)
     return ops.reshape(kernel, (*kernel_size, *ring_kernel.shape[1:]))
 

@@ -143,15 +143,20 @@ def _dense(inputs, ring_kernels, config):
         # gradient of it crashes with 3 threads and few channels.
         steps = [slice(None, None, stride) for stride in strides]
         inputs = inputs[(slice(None), *steps)]
-        strides = 1
+        strides = (1,) * len(strides)
         if config.groups == 1:
             # A product: backends are slower when they call it a convolution.
             *shape, channels = ops.shape(inputs)
             kernel = ops.reshape(kernel, kernel.shape[-2:])
             outputs = ops.matmul(ops.reshape(inputs, (-1, channels)), kernel)
             return ops.reshape(outputs, (*shape, kernel.shape[-1]))
-    if padding == "causal":
-        inputs = pad(inputs, config.paddings(inputs.shape[1:-1]))
+    # TensorFlow reads the wrong cells of a volume if "same" windows leave gaps.
+    gaps = any(
+        stride > size
+        for stride, size in zip(strides, config.kernel_size, strict=True)
+    )
+    if padding == "causal" or gaps:
+        inputs = pad(inputs, config.paddings(ops.shape(inputs)[1:-1]))
         padding = "valid"
     outputs = ops.conv(
         inputs,

@@ -75,7 +75,7 @@ def ring_conv_transpose(
 
 
 def _dense(x, ring_kernel, config, crops):
-    kernel = expand_kernel(ring_kernel, config.rings)
+    kernel = expand_kernel(ring_kernel, config.filled_rings)
     if max(config.strides) > 1:
         outputs = ops.conv_transpose(
             x, kernel, config.strides, "valid", data_format="channels_last"
@@ -99,7 +99,7 @@ def _dense(x, ring_kernel, config, crops):
 
 
 def _depthwise(x, ring_kernel, config, crops):
-    filters = config.rings
+    filters = config.filled_rings
     scale = ops.cast(tap_sums(filters), ring_kernel.dtype)
     maps = _products(x, ring_kernel * scale[:, None, None])
     maps = pad(spread(maps, config.strides), _borders(config, crops))
@@ -128,7 +128,9 @@ def _forward(static, x, ring_kernel):
     def tile(x):
         maps = spread(_products(x, ring_kernel), config.strides)
         maps = pad(maps, _borders(config, crops))
-        return (apply_rings(sum_of_ring_sums, maps, config.rings, stride_1),)
+        return (
+            apply_rings(sum_of_ring_sums, maps, config.filled_rings, stride_1),
+        )
 
     width = _width(ring_kernel, config)
     (outputs,) = map_tiles(tile, x, width=width, num_outputs=1)
@@ -142,7 +144,7 @@ def _backward(static, x, ring_kernel, upstream):
 
     def tile(x, upstream):
         upstream = _grow(upstream, [(crop, crop) for crop in crops])
-        sums = apply_rings(ring_sums, upstream, config.rings, config)
+        sums = apply_rings(ring_sums, upstream, config.filled_rings, config)
         rows = ops.reshape(sums, (-1, num_rings * filters))
         dx = ops.reshape(ops.matmul(rows, weights), ops.shape(x))
         inputs = ops.reshape(x, (-1, channels))

@@ -75,7 +75,7 @@ def _dense(x, ring_kernel, config):
     together = len(set(config.strides)) == 1
     outputs = ops.depthwise_conv(
         x,
-        expand_kernel(ring_kernel, config.rings),
+        expand_kernel(ring_kernel, config.filled_rings),
         strides=config.strides[0] if together else 1,
         padding="valid",
         dilation_rate=config.dilation_rate,
@@ -137,9 +137,12 @@ def _backward(config, x, ring_kernel, upstream):
 def _separate_ring_sums(x, config):
     """Returns a list of ring sums, in at least float32."""
     sums = ring_sums(
-        at_least_float32(x), config.rings, config.strides, config.dilation_rate
+        at_least_float32(x),
+        config.filled_rings,
+        config.strides,
+        config.dilation_rate,
     )
-    return ops.split(sums, len(config.rings), axis=-1)
+    return ops.split(sums, len(config.filled_rings), axis=-1)
 
 
 def _weigh(sums, weights):

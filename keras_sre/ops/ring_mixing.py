@@ -52,7 +52,8 @@ def mixing_matrix(log_sigma):
     """
     num_rings = log_sigma.shape[0]
     sigma = ops.clip(ops.exp(log_sigma), SMALLEST_SIGMA, 2 * num_rings)[:, None]
-    rings = ops.arange(num_rings, dtype=sigma.dtype)
+    # Not made in that type: TensorFlow counts in no half.
+    rings = ops.cast(ops.arange(num_rings), sigma.dtype)
     offsets = (rings[None] - rings[:, None]) / sigma
     return ops.exp(-ops.square(offsets) / 2) / (sigma * SQRT_2_PI)
 
@@ -73,4 +74,6 @@ def mix_rings(ring_kernel, log_sigma, rings):
     _, *shape = ring_kernel.shape
     flat = ops.reshape(ring_kernel, (matrix.shape[0], -1))
     mixed = ops.matmul(ops.transpose(matrix), flat)
+    # Keras on torch makes float32 of products in float64.
+    mixed = ops.cast(mixed, ring_kernel.dtype)
     return ops.reshape(mixed, (len(rings), *shape))

@@ -1,0 +1,404 @@
+"""What Keras does with layers and models, it does with ours."""
+
+import concurrent.futures
+import copy
+import importlib.util
+import pathlib
+import pickle
+import shutil
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from helpers import assert_close
+from helpers import assert_equivariant
+from helpers import equivariance_error
+from helpers import to_numpy
+
+from keras_sre import SREConv1D
+from keras_sre import SREConv2D
+from keras_sre import SREConv2DTranspose
+from keras_sre import SREConv3D
+from keras_sre import SREDepthwiseConv2D
+from keras_sre import SymmetricPooling2D
+
+DATA = pathlib.Path(__file__).parent / "data"
+
+
+def classifier(policy=None, convolution=SREConv2D):
+    """Returns a small network that is invariant under the grid's symmetries.
+
+    With `convolution=keras.layers.Conv2D` it is its plain twin.
+    """
+    layers = keras.layers
+    options = {"padding": "same", "dtype": policy}
+    return keras.Sequential(
+        [
+            keras.Input((9, 9, 1)),
+            convolution(6, 5, use_bias=False, name="first", **options),
+            layers.BatchNormalization(dtype=policy),
+            layers.ReLU(dtype=policy),
+            SymmetricPooling2D(dtype=policy),
+            convolution(8, 3, name="second", **options),
+            layers.ReLU(dtype=policy),
+            layers.GlobalAveragePooling2D(dtype=policy),
+            layers.Dense(2, dtype="float32", name="head"),
+        ]
+    )
+
+
+def images(rng, count=16):
+    """Returns noise, and whether it is rough or smooth."""
+    x = rng.normal(size=(count, 9, 9, 1)).astype("float32")
+    labels = np.arange(count) % 2
+    x[labels == 1] = (x + np.roll(x, 1, 1) + np.roll(x, 1, 2))[labels == 1]
+    return x, labels
+
+
+def train(model, x, labels, epochs=10):
+    model.compile(
+        keras.optimizers.SGD(0.05),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    history = model.fit(x, labels, batch_size=8, epochs=epochs, verbose=0)
+    return history.history["loss"]
+
+
+def assert_same(found, expected):
+    """Bit for bit."""
+    np.testing.assert_array_equal(to_numpy(found), to_numpy(expected))
+
+
+# === Models ===
+
+
+def test_a_clone_is_new_and_takes_the_weights(rng):
+    model, (x, _) = classifier(), images(rng)
+    clone = keras.models.clone_model(model)
+    assert type(clone.layers[0]) is SREConv2D
+    assert clone.get_config() == model.get_config()
+    assert np.abs(to_numpy(clone(x)) - to_numpy(model(x))).max() > 1e-3
+    clone.set_weights(model.get_weights())
+    assert_same(clone(x), model(x))
+
+
+def test_a_clone_may_have_other_layers(rng):
+    def to_dense(layer):
+        if not isinstance(layer, SREConv2D):
+            return layer.__class__.from_config(layer.get_config())
+        config = {**layer.get_config(), "implementation": "dense"}
+        return SREConv2D.from_config(config)
+
+    model, (x, _) = classifier(), images(rng)
+    clone = keras.models.clone_model(model, clone_function=to_dense)
+    clone.set_weights(model.get_weights())
+    assert clone.get_layer("first").implementation == "dense"
+    assert_close(clone(x), model(x))
+
+
+def test_a_shared_layer_has_its_weights_once_and_sums_its_gradients(rng):
+    layer = SREConv2D(2, 3, padding="same", use_bias=False)
+    inputs = keras.Input((6, 6, 2))
+    model = keras.Model(inputs, layer(layer(inputs)))
+    assert len(model.weights) == 1
+    x = rng.normal(size=(2, 6, 6, 2)).astype("float32")
+    once = layer(x)
+    assert_close(model(x), layer(once))
+    # A step of size 1 down the loss sum(y) takes the gradient off the weights.
+    before = to_numpy(layer.ring_kernel)
+    model.compile(keras.optimizers.SGD(1.0), lambda _, y: keras.ops.sum(y))
+    model.train_on_batch(x, np.zeros(once.shape, "float32"))
+    gradient = before - to_numpy(layer.ring_kernel)
+    # The loss is of second degree in the weights, so this difference is exact.
+    direction = rng.normal(size=before.shape).astype("float32")
+    values = []
+    for step in (0.5, -0.5):
+        layer.ring_kernel.assign(before + step * direction)
+        values.append(to_numpy(model(x)).sum(dtype="float64"))
+    assert_close((gradient * direction).sum(), values[0] - values[1], 1e-3)
+
+
+def test_nested_models_train_and_load(rng, tmp_path):
+    body = keras.Sequential(
+        [SREConv2D(4, 3, padding="same"), SymmetricPooling2D()], name="body"
+    )
+    inputs = keras.Input((9, 9, 1))
+    x = keras.layers.GlobalMaxPooling2D()(body(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    before = model.get_weights()
+    x, labels = images(rng)
+    train(model, x, labels, epochs=1)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert (old != new).any()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded.get_layer("body").layers[0]) is SREConv2D
+    assert_same(loaded(x), model(x))
+
+
+def test_a_subclassed_model_loads(rng, tmp_path):
+    @keras.saving.register_keras_serializable(package="test_contract")
+    class Residual(keras.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.convolution = SREConv2D(1, 3, padding="same")
+
+        def build(self, input_shape):
+            self.convolution.build(input_shape)
+
+        def call(self, x):
+            return x + self.convolution(x)
+
+    model, (x, _) = Residual(), images(rng)
+    y = model(x)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same(loaded(x), y)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(DATA.glob("*.keras")), ids=lambda path: path.stem
+)
+def test_models_of_previous_releases_load(path):
+    model = keras.models.load_model(path, safe_mode=True)
+    recorded = np.load(path.with_suffix(".npz"))
+    assert_close(model(recorded["x"]), recorded["y"])
+    # It tells: other weights give another output.
+    model.set_weights([1.01 * w for w in model.get_weights()])
+    with pytest.raises(AssertionError, match="error"):
+        assert_close(model(recorded["x"]), recorded["y"], 1e-3)
+
+
+def test_there_is_a_model_of_a_previous_release():
+    assert list(DATA.glob("*.keras"))
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda model: pickle.loads(pickle.dumps(model)),
+        copy.deepcopy,
+    ],
+    ids=["pickle", "deepcopy"],
+)
+def test_copies_are_equal_and_apart(copied, rng):
+    model, (x, labels) = classifier(), images(rng)
+    train(model, x, labels, epochs=1)
+    again = copied(model)
+    y = to_numpy(model(x))
+    assert_same(again(x), y)
+    again.set_weights([0 * w for w in again.get_weights()])
+    assert_same(model(x), y)
+
+
+def test_threads_predict_at_once(rng):
+    layer = SREConv2D(4, 5, padding="same", implementation="slices")
+    layer.build((None, None, None, 2))
+    # Shapes repeat, so that threads meet over the same program and over others.
+    batches = [
+        rng.normal(size=(1, side, side, 2)).astype("float32")
+        for side in [6, 7, 8, 9] * 4
+    ]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda x: to_numpy(layer(x)), batches))
+    for x, y in zip(batches, found, strict=True):
+        assert_same(y, layer(x))
+
+
+def test_threads_share_a_model(rng):
+    model = classifier()
+    batches = [images(rng)[0] for _ in range(12)]
+    expected = [model.predict(x, verbose=0) for x in batches]
+    # On JAX Keras' own prediction gives its state away: one thread at a time.
+    is_jax = keras.backend.backend() == "jax"
+    predict = model if is_jax else model.predict_on_batch
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(predict, batches))
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other)
+
+
+def test_summary_shows_ring_layers():
+    lines = []
+    classifier().summary(print_fn=lines.append)
+    text = "\n".join(lines)
+    assert "first (SREConv2D)" in text
+    assert "SymmetricPooling2D" in text
+    # Rings x channels x filters and biases: 3 * 1 * 6, 2 * 6 * 8 + 8.
+    rows = [line for line in text.splitlines() if "SREConv2D" in line]
+    assert [row.split("│")[-2].split()[0] for row in rows] == ["18", "104"]
+
+
+def test_plot_model_draws_or_says_what_it_lacks(tmp_path):
+    path = tmp_path / "model.png"
+    has_pydot = importlib.util.find_spec("pydot") is not None
+    if has_pydot and shutil.which("dot"):
+        keras.utils.plot_model(classifier(), path, show_shapes=True)
+        assert path.stat().st_size
+    else:
+        with pytest.raises(ImportError, match="pydot|graphviz"):
+            keras.utils.plot_model(classifier(), path)
+
+
+# === Weights ===
+
+
+def test_what_is_frozen_stays(rng):
+    model, (x, labels) = classifier(), images(rng)
+    frozen = model.get_layer("first")
+    frozen.trainable = False
+    assert not frozen.trainable_weights and len(frozen.weights) == 1
+    before = to_numpy(frozen.ring_kernel)
+    head = model.get_layer("head").get_weights()[0]
+    train(model, x, labels, epochs=1)
+    assert_same(frozen.ring_kernel, before)
+    assert (model.get_layer("head").get_weights()[0] != head).any()
+    frozen.trainable = True
+    train(model, x, labels, epochs=1)
+    assert (to_numpy(frozen.ring_kernel) != before).any()
+
+
+LAYERS = {
+    "1d": (SREConv1D, "kernel", {"filters": 3}, (2, 6, 2)),
+    "2d": (SREConv2D, "kernel", {"filters": 3}, (2, 6, 6, 2)),
+    "3d": (SREConv3D, "kernel", {"filters": 3}, (1, 4, 4, 4, 2)),
+    "transpose": (SREConv2DTranspose, "kernel", {"filters": 3}, (2, 4, 4, 2)),
+    "depthwise": (SREDepthwiseConv2D, "depthwise", {}, (2, 6, 6, 2)),
+}
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_regularizers_see_the_ring_weights(case):
+    cls, kernel, options, shape = LAYERS[case]
+    layer = cls(
+        **options,
+        kernel_size=3,
+        bias_initializer="ones",
+        **{f"{kernel}_regularizer": keras.regularizers.L2(0.5)},
+        bias_regularizer=keras.regularizers.L1(0.25),
+        activity_regularizer=keras.regularizers.L1(0.125),
+    )
+    y = to_numpy(layer(np.ones(shape, "float32")))
+    ring_kernel, bias = map(to_numpy, layer.weights)
+    expected = [
+        0.125 * np.abs(y).sum() / len(y),  # for each sample
+        0.5 * (ring_kernel**2).sum(),
+        0.25 * bias.sum(),
+    ]
+    np.testing.assert_allclose(
+        sorted(map(to_numpy, layer.losses)), sorted(expected), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_constraints_hold_for_the_ring_weights(case):
+    cls, kernel, options, shape = LAYERS[case]
+    layer = cls(
+        **options,
+        kernel_size=3,
+        **{f"{kernel}_constraint": keras.constraints.NonNeg()},
+        bias_constraint=keras.constraints.MaxNorm(0.125),
+    )
+    model = keras.Sequential([keras.Input(shape[1:]), layer])
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    x = np.ones(shape, "float32")
+    model.train_on_batch(x, to_numpy(model(x)) - 3)
+    ring_kernel, bias = map(to_numpy, layer.weights)
+    assert ring_kernel.min() == 0
+    np.testing.assert_allclose(np.linalg.norm(bias), 0.125, rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", LAYERS)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda layer: layer.enable_lora(2), "no LoRA.*trainable=False"),
+        (lambda layer: layer.quantize("int8"), "int8.*keras_sre.export"),
+    ],
+    ids=["lora", "quantize"],
+)
+def test_what_is_not_supported_says_so(case, call, message):
+    cls, _, options, shape = LAYERS[case]
+    layer = cls(**options, kernel_size=3, name="mine")
+    layer.build(shape)
+    before = layer.get_weights()
+    with pytest.raises(NotImplementedError, match=f"'mine'.*{message}"):
+        call(layer)
+    for old, new in zip(before, layer.get_weights(), strict=True):
+        assert_same(old, new)
+
+
+def test_quantizing_a_model_leaves_ring_layers_as_they_are(rng):
+    model, (x, _) = classifier(), images(rng)
+    expected = model.predict(x, verbose=0)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        model.quantize("int8")
+    messages = [str(warning.message) for warning in found]
+    assert any("'first' of type SREConv2D cannot" in m for m in messages)
+    assert model.get_layer("head").dtype_policy.name.startswith("int8")
+    assert model.get_layer("first").dtype_policy.name == "float32"
+    assert_close(model.predict(x, verbose=0), expected, 0.05)
+
+
+# === Stability ===
+
+
+def test_runs_of_one_seed_are_the_same_bit_for_bit(rng):
+    x, labels = images(rng)
+
+    def run(seed):
+        keras.utils.set_random_seed(seed)
+        model = classifier()
+        return train(model, x, labels, epochs=3), model.get_weights()
+
+    losses, weights = run(1)
+    same_losses, same_weights = run(1)
+    assert same_losses == losses
+    for one, other in zip(weights, same_weights, strict=True):
+        assert_same(one, other)
+    other_losses, _ = run(2)
+    assert other_losses != losses
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network in full precision: its data, start, end and losses."""
+    data = images(np.random.default_rng(1), 32)
+    keras.utils.set_random_seed(2)
+    model = classifier()
+    start = model.get_weights()
+    keras.utils.set_random_seed(1)
+    losses = train(model, *data, epochs=20)
+    assert losses[-1] < 0.9 * losses[0]
+    return data, start, model, losses
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_training_in_half_precision_does_not_drift(policy, trained):
+    data, start, model, losses = trained
+    half = classifier(policy)
+    half.set_weights(start)
+    keras.utils.set_random_seed(1)
+    half_losses = train(half, *data, epochs=20)
+    np.testing.assert_allclose(half_losses, losses, atol=0.01 * losses[0])
+    for begin, exact, other in zip(
+        start, model.get_weights(), half.get_weights(), strict=True
+    ):
+        moved = np.linalg.norm(exact - begin)
+        assert np.linalg.norm(other - exact) < 0.05 * moved
+
+
+def test_networks_are_as_exact_after_training(trained):
+    (x, _), start, model, _ = trained
+    assert_equivariant(model, x, 2, invariant=True)
+    fresh = classifier()
+    fresh.set_weights(start)
+    assert_equivariant(fresh, x, 2, invariant=True)
+
+
+def test_plain_networks_are_not(rng):
+    x, _ = images(rng)
+    plain = classifier(convolution=keras.layers.Conv2D)
+    assert equivariance_error(plain, x, 2, invariant=True)[0] > 1e-2
