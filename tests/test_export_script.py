@@ -147,7 +147,8 @@ def test_predict_takes_no_model_without_a_normalisation(exported, tmp_path):
     process = predict(tmp_path / "model.tflite", "image.png")
     assert process.returncode == 1
     assert "standardised one by one" in process.stderr
-    assert export._normalisation("textures", uint8_input=False) is None
+    textures = load_dataset("textures", size=32)
+    assert export._normalisation(textures, uint8_input=False) is None
 
 
 def test_predict_takes_no_other_model(exported, tmp_path):

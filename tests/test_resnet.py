@@ -175,7 +175,7 @@ def test_outputs_equal_the_official_models(golden, name):
         ][-1]
         for stage in range(1, 5)
     ]
-    *features, logits = keras.Model(model.inputs, [*ends, model.output])(x)
+    *features, logits = keras.Model(model.input, [*ends, model.output])(x)
     assert_close(logits, arrays["logits_eval"], 1e-4)
     for stage, feature in enumerate(features, 1):
         expected = arrays[f"feat_eval_mean/layer{stage}"]

@@ -194,9 +194,11 @@ class ShardedDevices(OneDevice):
 
     @contextlib.contextmanager
     def directory(self, chief_directory):
+        # The others work in copies: hosts need not share a file system.
         with contextlib.ExitStack() as stack:
             folder = self.from_chief(stack.enter_context, chief_directory)
-            files = self.from_chief(_read_files, folder)
+            if self.num_processes > 1:
+                files = self.from_chief(_read_files, folder)
             if not self.is_chief:
                 temporary = tempfile.TemporaryDirectory()
                 folder = pathlib.Path(stack.enter_context(temporary))

@@ -57,6 +57,7 @@ from data import short_name
 from distribute import check_backend
 from distribute import devices_for
 from flags import add_settings
+from hosts import add_addresses
 from hosts import connect
 from hosts import supervise
 from loop import best_epoch
@@ -252,13 +253,7 @@ def parse_args(argv):
         help="share each batch among the devices of this machine (data) or of "
         "several (multi-host, JAX only)",
     )
-    add(
-        "--coordinator",
-        metavar="HOST:PORT",
-        help="multi-host: where process 0 is (Slurm and Kubernetes know)",
-    )
-    add("--num-processes", type=int, metavar="N", help="multi-host, likewise")
-    add("--process-id", type=int, metavar="I", help="multi-host, from 0")
+    add_addresses(parser)
     return parser.parse_args(argv)
 
 

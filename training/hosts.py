@@ -15,9 +15,9 @@ HEARTBEAT_SECONDS = 30  # without a sign of life: a process counts as lost
 START_SECONDS = 300  # for all processes to arrive
 LOST = 75  # exit status: try again later
 LOST_MESSAGE = (
-    "fit.py: lost another process of this run; its own output says why. "
-    "Finished epochs are kept: start all processes again with --resume, as "
-    "many as there are now, to go on."
+    "fit.py: another process of this run is lost, or never came; its own "
+    "output says why. Finished epochs are kept: start all again with --resume, "
+    "as many as there are now, to go on."
 )
 VARIABLES = {  # as `keras.distribution.initialize` and Kubernetes have them
     "coordinator": ("KERAS_DISTRIBUTION_JOB_ADDRESSES",),
@@ -28,6 +28,18 @@ VARIABLES = {  # as `keras.distribution.initialize` and Kubernetes have them
 
 class LostProcessError(Exception):
     """Another process of the run does not answer any more."""
+
+
+def add_addresses(parser):
+    """Adds the flags that `connect` takes."""
+    add = parser.add_argument
+    add(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="multi-host: where process 0 is (Slurm and Kubernetes know)",
+    )
+    add("--num-processes", type=int, metavar="N", help="multi-host, likewise")
+    add("--process-id", type=int, metavar="I", help="multi-host, from 0")
 
 
 @contextlib.contextmanager
