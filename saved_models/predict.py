@@ -11,6 +11,7 @@ or `test_images` as MedMNIST's do: `(n, height, width)` or `(n, height, width,
 """
 
 import argparse
+import hashlib
 import json
 import pathlib
 import sys
@@ -19,6 +20,7 @@ import time
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
+from PIL import ImageOps
 
 KEYS = ("images", "test_images")
 
@@ -33,7 +35,9 @@ class Classifier:
             self.labels = described["labels"]
             self.shape = tuple(described["input_shape"])
             self.normalisation = described["normalisation"]
-            self.multi_label = described["task"] == "multi-label"
+            self.multi_label = described["task"].startswith("multi-label")
+            self.padded = described.get("padded", False)
+            expected = described["sha256"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path.with_suffix('.json')} does not describe a model: "
@@ -41,9 +45,10 @@ class Classifier:
             ) from error
         if self.normalisation is None:
             raise ValueError(
-                f"{path} takes images that are standardised one by one, as "
-                "training/textures.py does, not 8-bit pixels."
+                f"{path} takes images that are standardised one by one, or "
+                "have another range than 8-bit pixels."
             )
+        _check(path, expected)
         try:
             interpreter = Interpreter(str(path), num_threads=threads)
             interpreter.allocate_tensors()
@@ -89,9 +94,32 @@ class Classifier:
             )
         if 0 in pixels.shape:
             raise ValueError(f"an empty array of shape {pixels.shape}")
+        if self.padded:
+            pixels = _pad(pixels)
         for axis in reversed(range(len(sizes))):  # as Pillow: width first
             pixels = _resize(pixels, axis, sizes[axis])
         return pixels
+
+
+def _check(path, expected):
+    """Raises ValueError if a file is not the one that was described."""
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(f"Cannot read {path}: {error.strerror}.") from error
+    if found != expected:
+        raise ValueError(
+            f"{path} is not the file that {path.with_suffix('.json')} is "
+            "about, or was damaged. Export it again."
+        )
+
+
+def _pad(pixels):
+    """Adds black to the shorter sides, as `training/own_data.py` says."""
+    *sizes, _ = pixels.shape
+    missing = [max(sizes) - size for size in sizes]
+    widths = [(count // 2, count - count // 2) for count in missing]
+    return np.pad(pixels, [*widths, (0, 0)])
 
 
 def _resize(pixels, axis, size):
@@ -124,6 +152,7 @@ def read(path, classifier, limit):
     with Image.open(path) as image:
         if getattr(image, "n_frames", 1) > 1:
             image.seek(0)
+        image = ImageOps.exif_transpose(image)
         mode = "L" if classifier.shape[-1] == 1 else "RGB"
         if image.mode.startswith(("I", "F")):  # 16 bits and more: full range
             values = np.asarray(image, "float64")

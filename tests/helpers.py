@@ -271,3 +271,33 @@ def _pad_with_source(x, widths, padding_mode):
         padding_mode, padding_mode
     )
     return np.pad(x, widths, mode), np.pad(source, widths, mode)
+
+
+def write_run(folder, dataset="textures", root=None):
+    """Writes the run directory of a network that was not trained."""
+    from data import load_dataset
+
+    from keras_sre import SREConv2D
+
+    folder.mkdir(exist_ok=True)
+    settings = {"root": root and str(root), "size": 28, "limit": 12}
+    found = load_dataset(dataset, **settings)
+    inputs = keras.Input(found.image_shape)
+    x = SREConv2D(8, 5, padding="same", activation="relu")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(len(found.classes), activation="softmax")(x)
+    keras.Model(inputs, x).save(folder / "model.keras")
+    config = {
+        "dataset": dataset,
+        "model": "sre_resnet18",
+        **settings,
+        "dataset_licence": found.licence,
+        "task": found.task.kind,
+        "classes": list(found.classes),
+        "interpolation": "nearest",
+    }
+    scores = {"accuracy": 0.5, "mean_accuracy": 0.5, "min_accuracy": 0.5}
+    metrics = {"upright": scores, "rotated": scores}
+    for name, content in (("config", config), ("metrics", metrics)):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder

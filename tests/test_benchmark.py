@@ -1,15 +1,16 @@
 """The benchmark runs from end to end; how fast things are is not tested."""
 
+import dataclasses
 import json
 
 import benchmark
 import benchmark_equivariance
 import benchmark_layers
 import benchmark_models
-import evaluate
-import fit
 import pytest
 import timing
+from config import RunConfig
+from models import build_model
 
 
 def run(suite, tmp_path, *options):
@@ -123,12 +124,15 @@ def test_equivariance(tmp_path, monkeypatch):
 
 def test_equivariance_of_trained_networks(tmp_path, monkeypatch):
     """The plain twin's logits change more; the network's hardly at 90."""
-    monkeypatch.setattr(evaluate, "BATCH_PIXELS", 32 * 32**2)  # of the 32
     monkeypatch.setattr(benchmark_equivariance, "NUM_IMAGES", 8)
     output = tmp_path / "run"
-    settings = ["--recipe", "quick", "--kernel-sizes", *4 * ["3"]]
-    settings += ["--epochs", "1", "--limit", "32", "--width", "4"]
-    fit.main([*settings, "--ring-profile", "linear", "--output", str(output)])
+    (output / "plain").mkdir(parents=True)
+    options = {"kernel_sizes": (3, 3, 3, 3), "ring_profile": "linear"}
+    for name, place in (("sre_resnet18", "."), ("resnet18", "plain")):
+        config = dataclasses.asdict(RunConfig(model=name, **options).resolve())
+        (output / place / "config.json").write_text(json.dumps(config))
+        model = build_model(name, (32, 32, 1), 6, 4, **options)
+        model.save(output / place / "model.keras")
     report = tmp_path / "report.json"
     benchmark.main(
         [

@@ -1,5 +1,6 @@
 """`training/export.py` and `saved_models/predict.py`, from a run directory."""
 
+import hashlib
 import json
 import pathlib
 import subprocess
@@ -10,9 +11,8 @@ import keras
 import numpy as np
 import pytest
 from data import load_dataset
+from helpers import write_run
 from PIL import Image
-
-from keras_sre import SREConv2D
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="exports by TensorFlow"
@@ -25,28 +25,7 @@ PREDICT = pathlib.Path(__file__).parents[1] / "saved_models" / "predict.py"
 def run_directory(tmp_path_factory, medmnist_root):
     """A run on RetinaMNIST, of a network that was not trained."""
     folder = tmp_path_factory.mktemp("run")
-    dataset = load_dataset("retinamnist", medmnist_root, limit=12)
-    inputs = keras.Input((32, 32, 3))
-    x = SREConv2D(8, 5, padding="same", activation="relu")(inputs)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    x = keras.layers.Dense(5, activation="softmax")(x)
-    keras.Model(inputs, x).save(folder / "model.keras")
-    config = {
-        "dataset": "retinamnist",
-        "model": "sre_resnet18",
-        "root": str(medmnist_root),
-        "size": 28,
-        "limit": 12,
-        "dataset_licence": dataset.licence,
-        "task": dataset.task.kind,
-        "classes": list(dataset.classes),
-        "interpolation": "nearest",
-    }
-    scores = {"accuracy": 0.5, "mean_accuracy": 0.5, "min_accuracy": 0.5}
-    metrics = {"upright": scores, "rotated": scores}
-    for name, content in (("config", config), ("metrics", metrics)):
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    return folder
+    return write_run(folder, "retinamnist", medmnist_root)
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +137,21 @@ def test_predict_takes_no_other_model(exported, tmp_path):
     (tmp_path / "model.json").write_bytes(
         exported.with_suffix(".json").read_bytes()
     )
-    (tmp_path / "model.tflite").write_text("no model")
-    process = predict(tmp_path / "model.tflite", "image.png")
+    described = json.loads((tmp_path / "model.json").read_text())
+    described["sha256"] = hashlib.sha256(b"no model").hexdigest()
+    (tmp_path / "none.json").write_text(json.dumps(described))
+    (tmp_path / "none.tflite").write_text("no model")
+    process = predict(tmp_path / "none.tflite", "image.png")
     assert process.returncode == 1
     assert "is no LiteRT model" in process.stderr
-    assert "Traceback" not in process.stderr
+    model = bytearray(exported.read_bytes())
+    model[len(model) // 2] ^= 1
+    for content in (b"no model", model[: len(model) // 2], model):
+        (tmp_path / "model.tflite").write_bytes(content)
+        process = predict(tmp_path / "model.tflite", "image.png")
+        assert process.returncode == 1
+        assert "is not the file that" in process.stderr
+        assert "Traceback" not in process.stderr
 
 
 def test_bad_runs_are_one_line(run_directory, tmp_path):

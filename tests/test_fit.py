@@ -3,13 +3,8 @@
 import csv
 import hashlib
 import json
-import os
 import pathlib
-import runpy
-import signal
-import subprocess
 import sys
-import time
 
 import data
 import evaluate
@@ -166,7 +161,8 @@ def test_bad_settings_get_one_line(arguments, message, tmp_path):
 
 
 def test_the_default_recipe_has_harmonics(tmp_path):
-    config = RunConfig(**{**TINY, "recipe": "best", "width": 4, "epochs": 1})
+    settings = {**TINY, "recipe": "best", "width": 4, "epochs": 1}
+    config = RunConfig(**settings, kernel_sizes=(3, 3, 3, 3))
     fit.run(config, tmp_path / "run", twin=False, progress=False)
     written = json.loads((tmp_path / "run" / "config.json").read_text())
     assert RunConfig().recipe == "best" and written["harmonics"] == [1, 2]
@@ -216,18 +212,6 @@ def test_output_must_not_be_something_else(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
-def _run_script(module, *arguments):
-    """Runs a script as `python SCRIPT ARGUMENTS` does, but in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [module.__file__, *map(str, arguments)])
-        runpy.run_path(module.__file__, run_name="__main__")
-
-
-def _weights(folder):
-    model = keras.models.load_model(folder / "model.keras")
-    return model.get_weights()
-
-
 def test_a_run_stopped_while_testing_is_not_trained_again(
     tmp_path, monkeypatch
 ):
@@ -254,39 +238,6 @@ def _only_the_first(batches, epoch):
     batches.order = np.arange(len(batches.images))
 
 
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
-    script = pathlib.Path(fit.__file__)
-    settings = ["--recipe", "quick", "--width", "2", "--limit", "32"]
-    settings += ["--batch-size", "8", "--epochs", "3"]
-    settings += ["--kernel-sizes", "3", "3", "3", "3"]
-    settings += ["--model", "sre_resnet18", "--resume", "--output"]
-    _run_script(fit, *settings, tmp_path / "whole")
-
-    def start():
-        return subprocess.Popen(
-            [sys.executable, script, *settings, tmp_path / "killed"],
-            cwd=tmp_path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    killed = start()
-    progress = tmp_path / ".killed.partial" / "progress.json"
-    while not progress.exists():
-        assert killed.poll() is None
-        time.sleep(0.01)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    assert not (tmp_path / "killed").exists()
-    assert start().wait() == 0
-    for whole, resumed in zip(
-        _weights(tmp_path / "whole"), _weights(tmp_path / "killed"), strict=True
-    ):
-        np.testing.assert_array_equal(whole, resumed)
-    with open(tmp_path / "killed" / "history.csv") as file:
-        assert len(file.readlines()) == 4
-
-
 class _Stop(Exception):
     pass
 
@@ -310,7 +261,7 @@ def test_progress_is_right_at_every_moment(tmp_path, monkeypatch, moment):
 
         return stopping
 
-    monkeypatch.setattr(model, "save_weights", step(model.save_weights))
+    monkeypatch.setattr(model, "save", step(model.save))
     monkeypatch.setattr(loop, "write_json", step(loop.write_json))
     unlink = step(pathlib.Path.unlink)
     monkeypatch.setattr(
@@ -438,7 +389,7 @@ def test_finished_run_is_not_trained_again(finished_run, monkeypatch):
 
 def test_run_can_be_evaluated_again(finished_run, capsys):
     output, results = finished_run
-    _run_script(evaluate, output, "--angles", 0, 45)
+    evaluate.main([str(output), "--angles", "0", "45"])
     table = capsys.readouterr().out
     assert "sre_resnet18" in table and "split test" in table
     assert f"{100 * results[0]['upright']['accuracy']:.1f} %" in table

@@ -12,9 +12,11 @@ import keras
 import numpy as np
 import pytest
 from helpers import assert_close
-from helpers import assert_equivariant
-from helpers import equivariance_error
 from helpers import to_numpy
+from small_network import assert_same
+from small_network import classifier
+from small_network import images
+from small_network import train
 
 from keras_sre import SREConv1D
 from keras_sre import SREConv2D
@@ -24,50 +26,6 @@ from keras_sre import SREDepthwiseConv2D
 from keras_sre import SymmetricPooling2D
 
 DATA = pathlib.Path(__file__).parent / "data"
-
-
-def classifier(policy=None, convolution=SREConv2D):
-    """Returns a small network that is invariant under the grid's symmetries.
-
-    With `convolution=keras.layers.Conv2D` it is its plain twin.
-    """
-    layers = keras.layers
-    options = {"padding": "same", "dtype": policy}
-    return keras.Sequential(
-        [
-            keras.Input((9, 9, 1)),
-            convolution(6, 5, use_bias=False, name="first", **options),
-            layers.BatchNormalization(dtype=policy),
-            layers.ReLU(dtype=policy),
-            SymmetricPooling2D(dtype=policy),
-            convolution(8, 3, name="second", **options),
-            layers.ReLU(dtype=policy),
-            layers.GlobalAveragePooling2D(dtype=policy),
-            layers.Dense(2, dtype="float32", name="head"),
-        ]
-    )
-
-
-def images(rng, count=16):
-    """Returns noise, and whether it is rough or smooth."""
-    x = rng.normal(size=(count, 9, 9, 1)).astype("float32")
-    labels = np.arange(count) % 2
-    x[labels == 1] = (x + np.roll(x, 1, 1) + np.roll(x, 1, 2))[labels == 1]
-    return x, labels
-
-
-def train(model, x, labels, epochs=10):
-    model.compile(
-        keras.optimizers.SGD(0.05),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    history = model.fit(x, labels, batch_size=8, epochs=epochs, verbose=0)
-    return history.history["loss"]
-
-
-def assert_same(found, expected):
-    """Bit for bit."""
-    np.testing.assert_array_equal(to_numpy(found), to_numpy(expected))
 
 
 # === Models ===
@@ -340,65 +298,3 @@ def test_quantizing_a_model_leaves_ring_layers_as_they_are(rng):
     assert model.get_layer("head").dtype_policy.name.startswith("int8")
     assert model.get_layer("first").dtype_policy.name == "float32"
     assert_close(model.predict(x, verbose=0), expected, 0.05)
-
-
-# === Stability ===
-
-
-def test_runs_of_one_seed_are_the_same_bit_for_bit(rng):
-    x, labels = images(rng)
-
-    def run(seed):
-        keras.utils.set_random_seed(seed)
-        model = classifier()
-        return train(model, x, labels, epochs=3), model.get_weights()
-
-    losses, weights = run(1)
-    same_losses, same_weights = run(1)
-    assert same_losses == losses
-    for one, other in zip(weights, same_weights, strict=True):
-        assert_same(one, other)
-    other_losses, _ = run(2)
-    assert other_losses != losses
-
-
-@pytest.fixture(scope="module")
-def trained():
-    """A network in full precision: its data, start, end and losses."""
-    data = images(np.random.default_rng(1), 32)
-    keras.utils.set_random_seed(2)
-    model = classifier()
-    start = model.get_weights()
-    keras.utils.set_random_seed(1)
-    losses = train(model, *data, epochs=20)
-    assert losses[-1] < 0.9 * losses[0]
-    return data, start, model, losses
-
-
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_training_in_half_precision_does_not_drift(policy, trained):
-    data, start, model, losses = trained
-    half = classifier(policy)
-    half.set_weights(start)
-    keras.utils.set_random_seed(1)
-    half_losses = train(half, *data, epochs=20)
-    np.testing.assert_allclose(half_losses, losses, atol=0.01 * losses[0])
-    for begin, exact, other in zip(
-        start, model.get_weights(), half.get_weights(), strict=True
-    ):
-        moved = np.linalg.norm(exact - begin)
-        assert np.linalg.norm(other - exact) < 0.05 * moved
-
-
-def test_networks_are_as_exact_after_training(trained):
-    (x, _), start, model, _ = trained
-    assert_equivariant(model, x, 2, invariant=True)
-    fresh = classifier()
-    fresh.set_weights(start)
-    assert_equivariant(fresh, x, 2, invariant=True)
-
-
-def test_plain_networks_are_not(rng):
-    x, _ = images(rng)
-    plain = classifier(convolution=keras.layers.Conv2D)
-    assert equivariance_error(plain, x, 2, invariant=True)[0] > 1e-2

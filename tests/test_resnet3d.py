@@ -27,17 +27,17 @@ SMALL = {"width": 4, "kernel_sizes": (3, 3, 3, 3), "classes": 3}
 
 
 def draw(model, rng, sizes=None):
-    """Gives the model random statistics and returns two random volumes."""
+    """Gives the model random statistics and returns four random volumes."""
     random_statistics(model, rng)
     *known, channels = model.input_shape[1:]
-    shape = (2, *(sizes or known), channels)
+    shape = (4, *(sizes or known), channels)
     return rng.normal(size=shape).astype("float32")
 
 
 def assert_told_apart(outputs):
-    """Outputs of two volumes differ by 100 times the tolerance at least."""
+    """Outputs of the volumes differ by 100 times the tolerance at least."""
     __tracebackhide__ = True
-    assert outputs.std(axis=0).max() > 1e-4 * np.abs(outputs).max()
+    assert outputs.std(axis=0).max() > 1e-3 * np.abs(outputs).max()
 
 
 @pytest.mark.parametrize(

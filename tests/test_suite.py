@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 
+import config
 import evaluate
 import fit
 import pytest
@@ -141,3 +142,27 @@ def test_finished_runs_are_skipped_and_all_are_in_the_table(
     markdown = (tmp_path / "results.md").read_text().splitlines()
     assert markdown[0].startswith("| data set | model | parameters")
     assert "±" in markdown[2]
+
+
+def test_runs_of_a_path_are_named_by_its_end(tmp_path, monkeypatch):
+    """They stay in the output, wherever the data are."""
+    monkeypatch.setattr(config, "is_path", lambda name: True)
+    monkeypatch.setattr(config, "own_size", lambda name: None)
+    monkeypatch.setattr(config, "rank_of", lambda name: 2)
+    path = tmp_path / "data" / "cells.npz"
+    settings = RunConfig(dataset=str(path), **TINY)
+    folders = []
+
+    def run_one(config, folder, *arguments, **options):
+        folders.append(folder)
+        folder.mkdir(parents=True)
+        return [_result(config.model, config.seed, 0.5, "cells")]
+
+    settings.model = "sre_resnet18"
+    suite.run([settings], tmp_path / "runs", run_one)
+    assert folders == [tmp_path / "runs" / "cells_sre_resnet18_seed1"]
+
+
+def test_two_paths_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two of the name cells, of which"):
+        suite.make_configs({}, None, ["/a/cells", "/b/cells.npz"], None)

@@ -16,6 +16,7 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 import pytest
+import run_directory
 import tune
 import tune_report
 import tune_runner
@@ -383,7 +384,10 @@ def test_a_search_goes_on_with_the_same_settings_only(
     (output / "search" / "oracle.json").write_text('{"half')
     with pytest.raises(SystemExit, match="Cannot read the search in"):
         run_tune("--max-trials", "3", "--output", str(output))
-    with tune.locked(output), pytest.raises(SystemExit, match="Another search"):
+    with (
+        run_directory.locked(output),
+        pytest.raises(SystemExit, match="Another process"),
+    ):
         run_tune("--max-trials", "3", "--output", str(output))
     other = tmp_path / "thesis"
     other.mkdir()

@@ -14,7 +14,6 @@ upright and turned, `keras_sre.equivariance_report`, mean over the angles that
 are no quarter turns and over the runs of one data set and ring profile.
 """
 
-import json
 import pathlib
 
 import keras
@@ -22,6 +21,8 @@ import numpy as np
 import textures
 from data import load_dataset
 from data import scale
+from finished_run import read_run
+from run_directory import CONFIG
 from scipy import ndimage
 from skimage import transform
 from tqdm import tqdm
@@ -85,15 +86,11 @@ def _layers(repeats):
 def _trained(runs):
     errors = {}
     for folder in tqdm(list(map(pathlib.Path, runs)), "networks", leave=False):
-        path = folder / "config.json"
-        if not path.is_file():
-            raise ValueError(f"{folder} is no run directory: no {path}.")
-        config = json.loads(path.read_text())
+        config, model = read_run(folder, [CONFIG])
         dataset = load_dataset(
             config["dataset"], config["root"], config["size"]
         )
         images, _ = dataset.splits["test"]
-        model = keras.models.load_model(folder / "model.keras")
         # Logits: probabilities hide changes.
         model.get_layer("predictions").activation = keras.activations.linear
         report = keras_sre.equivariance_report(

@@ -67,7 +67,7 @@ class OneDevice:
 
         Without the optimizer's variables, which are two thirds of the file.
         """
-        return keras.Model(model.inputs, model.outputs, name=model.name)
+        return keras.Model(model.input, model.output, name=model.name)
 
     def from_chief(self, function, *args):
         """Returns what `function(*args)` returns, or raises, on the chief."""

@@ -12,7 +12,6 @@ table in which all but the inscribed disc (ball) is set to 0, at every angle.
 import argparse
 import contextlib
 import io
-import json
 import math
 import os
 import pathlib
@@ -20,7 +19,6 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
 import numpy as np
 import report
 import tqdm
@@ -28,8 +26,9 @@ from data import SPLITS
 from data import load_dataset
 from data import scale
 from distribute import ONE_DEVICE
+from finished_run import read_run
 
-from keras_sre import transforms  # (and registers the layers of models)
+from keras_sre import transforms
 
 ANGLES = {2: tuple(range(0, 361, 10)), 3: tuple(range(0, 361, 30))}
 BATCH_PIXELS = 2**17  # of all images of a batch: 128 of 32x32, 4 of 32x32x32
@@ -184,26 +183,23 @@ def main(argv=None):
             for folder in (args.run, args.run / "plain")
             if folder == args.run or folder.is_dir()
         ]
+        title = f"{args.run}: accuracy, split {args.split}"
+        report.print_table(results, title)
     except (ValueError, OSError) as error:
         sys.exit(f"evaluate.py: {error}")
     except KeyboardInterrupt:
         sys.exit("evaluate.py: interrupted.")
-    report.print_table(results, f"{args.run}: accuracy, split {args.split}")
 
 
 def _evaluate_again(folder, args):
-    paths = [folder / name for name in ("config.json", "metrics.json")]
-    if missing := [path for path in paths if not path.is_file()]:
-        raise ValueError(f"{args.run} is no run directory: no {missing[0]}.")
-    config, metrics = (json.loads(path.read_text()) for path in paths)
+    config, metrics, model = read_run(folder)
     dataset = load_dataset(
         config["dataset"],
         args.root or config["root"],
         config["size"],
         config["limit"],
     )
-    model = keras.models.load_model(folder / "model.keras")
-    return metrics | evaluate(
+    tested = evaluate(
         model,
         *dataset.splits[args.split],
         dataset.task,
@@ -211,6 +207,8 @@ def _evaluate_again(folder, args):
         args.masked,
         args.angles and [int(a) if a % 1 == 0 else a for a in args.angles],
     )
+    metrics.update(tested)
+    return metrics
 
 
 if __name__ == "__main__":

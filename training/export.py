@@ -13,7 +13,6 @@ a LiteRT file with its JSON.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import sys
@@ -25,10 +24,10 @@ import keras
 import numpy as np
 from data import load_dataset
 from data import scale
+from finished_run import read_run
 from rich import console
 from rich import table
-from run_directory import CONFIG
-from run_directory import METRICS
+from run_directory import checksum
 from run_directory import write_json
 
 import keras_sre
@@ -85,10 +84,7 @@ def run(
         root: folder of the MedMNIST files; `None` is the run's.
     """
     folder = pathlib.Path(folder)
-    paths = [folder / name for name in (CONFIG, METRICS, "model.keras")]
-    if missing := [path for path in paths if not path.is_file()]:
-        raise ValueError(f"{folder} is no run directory: no {missing[0]}.")
-    config, metrics = (json.loads(path.read_text()) for path in paths[:2])
+    config, metrics, model = read_run(folder)
     dataset = load_dataset(
         config["dataset"],
         root or config["root"],
@@ -103,7 +99,6 @@ def run(
         )
     chosen = np.random.default_rng(0).permutation(len(images))[:NUM_SAMPLES]
     images = images[np.sort(chosen)]
-    model = keras.models.load_model(paths[2])
     if uint8_input:
         pixels = keras.Input(dataset.image_shape, dtype="uint8", name="pixels")
         scaled = keras.layers.Rescaling(1 / 127.5, -1)(pixels)
@@ -128,10 +123,12 @@ def run(
         "input_dtype": "uint8" if uint8_input else "float32",
         "normalisation": _normalisation(dataset, uint8_input),
         "value_range": dataset.value_range,
+        "padded": dataset.found is not None,  # what is not square
         "resized_from": config["size"],
         "keras_sre": keras_sre.__version__,
         "format": format,
         "quantization": quantization,
+        "sha256": checksum(output) if output.is_file() else None,
         "bytes": report.bytes,
         "latency_ms": report.latency_ms,
         "difference": report.difference,

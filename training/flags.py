@@ -10,7 +10,12 @@ def add_settings(parser):
         "--root",
         help="folder of the MedMNIST .npz files (MEDMNIST_ROOT or ~/.medmnist)",
     )
-    add("--size", type=int, help="28, 64, 128, 224 (3D: 28, 64); textures 32")
+    add(
+        "--size",
+        type=int,
+        help="28, 64, 128, 224 (3D: 28, 64); textures 32; your own folder 64, "
+        "an .npz file its own",
+    )
     add("--recipe", default="best", help="best (the default), paper or quick")
     add(
         "--model",

@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ import threading
 import traceback
 
 import tqdm
+from child_process import end_with_parent
 
 HEARTBEAT_SECONDS = 30  # without a sign of life: a process counts as lost
 START_SECONDS = 300  # for all processes to arrive
@@ -170,7 +170,7 @@ def supervise(function, *args):
 
 
 def _answer_for(function, *args):
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     # Progress bars would leave a lock for processes, and a warning, behind.
     tqdm.tqdm.set_lock(threading.RLock())
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -198,9 +198,3 @@ def _interrupt_once(number, frame):
     for other in (signal.SIGTERM, signal.SIGINT):
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-def _end_with_parent():
-    parent = multiprocessing.parent_process()
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import importlib.util
-import json
 import time
 
 import keras
@@ -15,6 +14,8 @@ from data import scale
 from distribute import ONE_DEVICE
 from evaluate import predict
 from recipes import recipe_for
+from run_directory import checksum
+from run_directory import read_json
 from run_directory import write_json
 from tqdm.keras import TqdmCallback
 
@@ -89,9 +90,9 @@ class Batches(keras.utils.PyDataset):
 class EpochEnd(keras.callbacks.Callback):
     """Validates, keeps the history, and saves all that a resumed run needs.
 
-    `progress.json` names the weights files (optimizer included) of the latest
-    and the best epoch. It is replaced after they are written, so that it is
-    right whenever the process is killed.
+    `progress.json` names the models (with optimizers) of the latest
+    and the best epoch, with their checksums. It is replaced after they are
+    written, so that it is right whenever the process is killed.
 
     Args:
         folder: where to save.
@@ -109,15 +110,27 @@ class EpochEnd(keras.callbacks.Callback):
         self.images, self.labels = validation
         self.epochs = []  # one dict of figures for each
         self.latest = self.best = None
+        self.checksums = {}  # of both files
 
     def resume(self, model):
-        """Restores a model to its latest epoch; returns the epochs done."""
+        """Restores a model to its latest epoch; returns the epochs done.
+
+        Raises:
+            ValueError: if what was saved is damaged.
+        """
         path = self.folder / PROGRESS
         if not path.exists():
             return 0
-        progress = json.loads(path.read_text())
+        progress = read_json(path)
         self.epochs = progress["epochs"]
         self.latest, self.best = progress["latest"], progress["best"]
+        self.checksums = progress["checksums"]
+        for name, expected in self.checksums.items():
+            if checksum(self.folder / name) != expected:
+                raise ValueError(
+                    f"Cannot --resume: {self.folder / name} is damaged. Delete "
+                    f"{self.folder} to start anew."
+                )
         model.optimizer.build(model.trainable_variables)
         model.load_weights(self.folder / self.latest)
         return len(self.epochs)
@@ -153,15 +166,25 @@ class EpochEnd(keras.callbacks.Callback):
 
     def _save(self):
         count = len(self.epochs)
-        self.latest = f"epoch-{count}.weights.h5"
-        self.model.save_weights(self.folder / self.latest)
+        # Not `save_weights`: HDF5 crashes when it finds a disk full.
+        self.latest = f"epoch-{count}.keras"
+        self.model.save(self.folder / self.latest)
         if best_epoch(self.epochs) == count:
             self.best = self.latest
+        self.checksums = {
+            name: self.checksums.get(name) or checksum(self.folder / name)
+            for name in {self.latest, self.best}
+        }
         write_json(
             self.folder / PROGRESS,
-            {"latest": self.latest, "best": self.best, "epochs": self.epochs},
+            {
+                "latest": self.latest,
+                "best": self.best,
+                "checksums": self.checksums,
+                "epochs": self.epochs,
+            },
         )
-        for path in self.folder.glob("epoch-*.weights.h5"):
+        for path in self.folder.glob("epoch-*.keras"):
             if path.name not in (self.latest, self.best):
                 path.unlink()
 
@@ -175,7 +198,7 @@ def best_epoch(epochs):
 def remove_progress(folder):
     """Removes what a finished run does not need."""
     (folder / PROGRESS).unlink(missing_ok=True)
-    for path in folder.glob("epoch-*.weights.h5"):
+    for path in folder.glob("epoch-*.keras"):
         path.unlink()
 
 

@@ -10,7 +10,6 @@ The image is the first of the test split that both classify rightly upright;
 """
 
 import argparse
-import json
 import os
 import pathlib
 import sys
@@ -23,9 +22,12 @@ import numpy as np
 import plots
 from data import load_dataset
 from data import scale
+from finished_run import read_network
+from finished_run import read_run
 from matplotlib import animation
 from matplotlib import pyplot as plt
 from run_directory import CONFIG
+from run_directory import MODEL
 
 from keras_sre import transforms
 
@@ -44,20 +46,20 @@ def draw(run, image=None):
     """
     folders = [run, run / "plain"]
     for folder in folders:
-        if not (folder / "model.keras").is_file():
+        if not (folder / MODEL).is_file():
             raise ValueError(
                 f"Pictures compare a network with its plain twin: no "
-                f"{folder / 'model.keras'}. Train both: python "
-                "training/fit.py without --model."
+                f"{folder / MODEL}. Train both: python training/fit.py without "
+                "--model."
             )
-    config = json.loads((run / CONFIG).read_text())
+    config, network = read_run(run, [CONFIG])
     dataset = load_dataset(*(config[k] for k in ("dataset", "root", "size")))
     if len(dataset.image_shape) != 3 or dataset.task.multi_label:
         raise ValueError(
             f"{run} was trained on {dataset.name}. Pictures are of images "
             "with one label each."
         )
-    models = [keras.models.load_model(f / "model.keras") for f in folders]
+    models = [network, read_network(run / "plain" / MODEL)]
     images, labels = dataset.splits["test"]
     number = _choose(models, images, labels) if image is None else image
     if not 0 <= number < len(images):

@@ -1,6 +1,7 @@
 """Run directories: complete or not there at all, and resumable meanwhile."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import filelock
 
 CONFIG = "config.json"
 METRICS = "metrics.json"
+MODEL = "model.keras"
 SETTINGS = "settings.json"  # of an unfinished run
 
 
@@ -38,6 +40,23 @@ def complete_directory(path, settings, resume=False):
             "directory. Choose a new name."
         )
     folder = path.with_name(f".{path.name}.partial")
+    with locked(path):
+        try:
+            _prepare(folder, settings, resume)
+            yield folder
+            _replace(path, folder)
+        finally:
+            if not has_progress(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Keeps other processes from writing a folder meanwhile.
+
+    Raises:
+        ValueError: if one does, or what holds the folder cannot be written.
+    """
     lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,12 +70,8 @@ def complete_directory(path, settings, resume=False):
             f"Cannot write to --output {path}: {error.strerror}."
         ) from error
     try:
-        _prepare(folder, settings, resume)
-        yield folder
-        _replace(path, folder)
+        yield
     finally:
-        if not has_progress(folder):
-            shutil.rmtree(folder, ignore_errors=True)
         os.unlink(lock.lock_file)
         lock.release()
 
@@ -87,7 +102,7 @@ def _prepare(folder, settings, resume):
                 f"There is an unfinished run in {folder}. Continue it with "
                 "--resume, or delete that folder to start anew."
             )
-        earlier = json.loads((folder / SETTINGS).read_text())
+        earlier = read_json(folder / SETTINGS)
         changed = [
             name for name in settings if settings[name] != earlier.get(name)
         ]
@@ -121,7 +136,39 @@ def finished_results(path, settings):
 
 
 def read_metrics(folder):
-    return json.loads((folder / METRICS).read_text())
+    return read_json(folder / METRICS)
+
+
+class Content(dict):
+    """What a JSON file holds. A missing name is one clear line."""
+
+    def __init__(self, content, path):
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, name):
+        raise ValueError(f"Cannot read {self.path}: it has no {name!r}.")
+
+
+def read_json(path):
+    """Returns the `Content` of a JSON file.
+
+    Raises:
+        ValueError: one line, if it is missing or damaged, or holds no names.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"Cannot read {path}: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"Cannot read {path}: it holds no names and values.")
+    return Content(content, path)
+
+
+def checksum(path):
+    """Returns the SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path, content):
@@ -131,5 +178,9 @@ def write_json(path, content):
 def write_text(path, text):
     """Writes a file that is complete at every moment."""
     partial = path.with_name(f".{path.name}")
-    partial.write_text(text)
-    partial.replace(path)
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError:  # a full disk
+        partial.unlink(missing_ok=True)
+        raise

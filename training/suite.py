@@ -7,6 +7,7 @@ import pandas as pd
 import report
 from config import RunConfig
 from data import medmnist_names
+from data import short_name
 from models import twin_of
 from recipes import recipe_for
 from run_directory import finished_results
@@ -42,6 +43,12 @@ def make_configs(settings, which, datasets, seeds):
                 f"{which}. It holds: {', '.join(suite)}."
             )
         datasets = datasets or suite
+    names = [short_name(name) for name in datasets or ()]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(
+            f"Received --dataset with two of the name {twice[0]}, of which one "
+            "would take the other's place. Rename a folder or file."
+        )
     settings = {k: v for k, v in settings.items() if k != "seed" or not seeds}
     return [
         RunConfig(dataset=name, **settings, **seed).resolve()
@@ -106,8 +113,9 @@ def run(configs, output, run_one, twin=True, logs=(), compare=False):
         runs = [item for c in configs for item in compared(c).items()]
     results = []
     for number, (model, config) in enumerate(runs, start=1):
-        folder = output / f"{config.dataset}_{model}_seed{config.seed}"
-        name = f"[{number}/{len(runs)}] {config.dataset}, {model}, seed"
+        dataset = short_name(config.dataset)
+        folder = output / f"{dataset}_{model}_seed{config.seed}"
+        name = f"[{number}/{len(runs)}] {dataset}, {model}, seed"
         finished = finished_results(folder, config.settings())
         state = "finished before" if finished else "training"
         print(f"{name} {config.seed}: {state}")

@@ -26,7 +26,6 @@ its trial; a chief that was stopped goes on like any search.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -37,12 +36,14 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import filelock
 import keras_tuner
 import tune_report
 from config import RunConfig
 from data import load_dataset
+from data import short_name
 from flags import add_settings
+from run_directory import locked
+from run_directory import read_json
 from run_directory import write_json
 from tune_oracle import TUNERS
 from tune_oracle import make_oracle
@@ -144,28 +145,6 @@ class Options:
             )
 
 
-@contextlib.contextmanager
-def locked(output):
-    """Keeps two searches from writing into one folder."""
-    lock = filelock.FileLock(output.with_name(f".{output.name}.lock"))
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=False)
-    except filelock.Timeout as error:
-        raise ValueError(
-            f"Another search is writing --output {output} at the moment."
-        ) from error
-    except OSError as error:
-        raise ValueError(
-            f"Cannot write to --output {output}: {error.strerror}."
-        ) from error
-    try:
-        yield
-    finally:
-        pathlib.Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-
-
 def check_settings(output, config, options):
     """Writes what the search is of, or compares it with what was there.
 
@@ -177,11 +156,14 @@ def check_settings(output, config, options):
     for name in ("max_trials", "timeout"):
         del settings[name]
     path = output / SETTINGS
+    try:
+        output.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"Cannot write to --output {output}: {error.strerror}."
+        ) from error
     if path.exists():
-        try:
-            earlier = json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"Cannot read {path}: {error}.") from error
+        earlier = read_json(path)
         wanted = json.loads(json.dumps(settings))
         changed = [n for n in wanted if wanted[n] != earlier.get(n)]
         if changed:
@@ -191,7 +173,7 @@ def check_settings(output, config, options):
                 f"{wanted[name]}. Give the same settings to go on with it, or "
                 "another --output."
             )
-    elif any(output.iterdir()):
+    elif any(output.glob("[!.]*")):
         raise ValueError(
             f"Received --output {output}, which exists and is not a search. "
             "Choose a new name."
@@ -270,7 +252,7 @@ def main(argv=None):
     )
     names = [field.name for field in dataclasses.fields(Options)]
     options = {name: args.pop(name) for name in names}
-    name = f"worker_{worker}" if worker else args["dataset"]
+    name = f"worker_{worker}" if worker else short_name(args["dataset"])
     output = output or f"saved_models/tune_{name}"
     try:
         options = Options(**options)

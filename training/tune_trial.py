@@ -6,16 +6,14 @@ which the operating system kills does not take the search along.
 
 import dataclasses
 import multiprocessing
-import multiprocessing.connection
-import os
 import pathlib
 import signal
 import tempfile
-import threading
 
 import fit
 import keras
 import numpy as np
+from child_process import end_with_parent
 from data import load_dataset
 from models import model_of
 from run_directory import complete_directory
@@ -83,19 +81,12 @@ def run_alone(config, folder, bounds, progress=True):
 
 def _answer(sender, *arguments):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search stops this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         sender.send((run_trial(*arguments), None))
     except Exception as error:  # whatever it is, the search goes on
         line = f"{type(error).__name__}: {error}".splitlines()[0]
         sender.send((None, line.removeprefix("ValueError: ")))
-
-
-def _end_with_parent():
-    """Ends this process when the search that started it is gone."""
-    parent = multiprocessing.parent_process()
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)
 
 
 def run_trial(config, folder, bounds, progress=True):

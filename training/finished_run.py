@@ -1,0 +1,41 @@
+"""Reads finished run directories, which may have been damaged since."""
+
+import keras
+from run_directory import CONFIG
+from run_directory import METRICS
+from run_directory import MODEL
+from run_directory import read_json
+
+import keras_sre  # noqa: F401 (registers the layers of models)
+
+
+def read_run(folder, files=(CONFIG, METRICS)):
+    """Returns the contents of the JSON files named, then the network.
+
+    Args:
+        folder: `pathlib.Path`.
+        files: names of JSON files.
+
+    Raises:
+        ValueError: one line, if a file is missing or damaged.
+    """
+    for name in (*files, MODEL):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder} is no run directory: no {name}.")
+    contents = [read_json(folder / name) for name in files]
+    return *contents, read_network(folder / MODEL)
+
+
+def read_network(path):
+    """Returns the network of a `.keras` file.
+
+    Raises:
+        ValueError: one line, if it is none, is damaged, or would run code.
+    """
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # whatever a damaged file leads to
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if len(reason) > 200:
+            reason = f"{reason[:200]} ..."
+        raise ValueError(f"Cannot read {path}: {reason}") from error
