@@ -125,6 +125,14 @@ def test_names_in_an_archive_stay_inside_it(run, tmp_path):
     assert not (tmp_path.parent / "escaped").exists()
 
 
+def test_archives_that_grow_too_large_are_not_unpacked(run):
+    with zipfile.ZipFile(
+        run / "model.keras", "a", zipfile.ZIP_DEFLATED
+    ) as archive:
+        archive.writestr("assets/zeros", bytes(10**8))
+    assert "claims to hold 1000" in line_of(evaluate, run)
+
+
 @pytest.mark.parametrize("part", ["weights", "progress"])
 def test_damaged_progress_is_not_resumed(part, tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])

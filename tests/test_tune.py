@@ -1,5 +1,6 @@
 """The search: its space, its oracles, its report, and one that is run."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -371,6 +372,17 @@ def test_a_search_is_run_reported_and_resumed(tmp_path, monkeypatch, capsys):
     text = (output / "search.md").read_text()
     assert f"The best is {best['trial']}" in text and "pareto.png" in text
     assert (output / "pareto.png").stat().st_size > 5000
+
+
+def test_a_clock_that_is_set_back_harms_no_search(tmp_path, monkeypatch):
+    hours = itertools.count()
+    monkeypatch.setattr(tune_runner, "run_alone", score_by_rings)
+    monkeypatch.setattr(time, "time", lambda: 1e9 - 3600 * next(hours))
+    output = tmp_path / "found"
+    for trials in ("2", "3"):
+        run_tune("--max-trials", trials, "--output", str(output))
+    frame = pd.read_csv(output / "trials.csv")
+    assert sorted(frame["trial"]) == [0, 1, 2] and next(hours) > 1
 
 
 def test_a_search_goes_on_with_the_same_settings_only(

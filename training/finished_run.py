@@ -1,5 +1,7 @@
 """Reads finished run directories, which may have been damaged since."""
 
+import zipfile
+
 import keras
 from run_directory import CONFIG
 from run_directory import METRICS
@@ -7,6 +9,8 @@ from run_directory import MODEL
 from run_directory import read_json
 
 import keras_sre  # noqa: F401 (registers the layers of models)
+
+MOST_TIMES = 100  # the size of a file that its unpacked parts may have
 
 
 def read_run(folder, files=(CONFIG, METRICS)):
@@ -33,6 +37,10 @@ def read_network(path):
         ValueError: one line, if it is none, is damaged, or would run code.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(part.file_size for part in archive.infolist())
+        if claimed > MOST_TIMES * path.stat().st_size:
+            raise ValueError(f"it claims to hold {claimed} bytes")
         return keras.models.load_model(path)
     except Exception as error:  # whatever a damaged file leads to
         reason = " ".join(str(error).split()) or type(error).__name__
