@@ -7,7 +7,11 @@ import tempfile
 
 import keras
 import numpy as np
+import pytest
 
+needs_export = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="exports by TensorFlow"
+)
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 

@@ -13,7 +13,10 @@ import keras_sre
 from keras_sre.geometry import RING_PROFILES
 
 PER_AXIS = ("kernel_size", "strides", "dilation_rate", "spacing", "pool_size")
-DTYPES = ("float32", "float64", "mixed_float16", "mixed_bfloat16")
+FULL_PRECISION = ("float32", "float64")
+if keras.backend.backend() == "jax":  # as it is by default
+    FULL_PRECISION = ("float32",)
+DTYPES = (*FULL_PRECISION, "mixed_float16", "mixed_bfloat16")
 
 
 class Case(NamedTuple):

@@ -10,6 +10,7 @@ import benchmark_models
 import pytest
 import timing
 from config import RunConfig
+from helpers import needs_export
 from models import build_model
 
 
@@ -68,6 +69,7 @@ def test_models(tmp_path, monkeypatch):
     assert asked == 5 * ['["official", "inference"]', '["official", "step"]']
 
 
+@needs_export
 def test_litert(tmp_path, monkeypatch):
     networks = dict(list(benchmark_models.SETTINGS["2D"].networks.items())[::3])
     tiny = benchmark_models.Setting((8, 8, 1), 4, width=2, networks=networks)

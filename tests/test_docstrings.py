@@ -8,6 +8,7 @@ import pkgutil
 import keras
 import numpy as np
 import pytest
+from helpers import needs_export
 
 import keras_sre
 
@@ -17,7 +18,13 @@ LIBRARY = [
 ]
 
 
-@pytest.mark.parametrize("name", LIBRARY)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[needs_export] if "exporting" in name else [])
+        for name in LIBRARY
+    ],
+)
 def test_examples_run(name):
     module = importlib.import_module(name)
     results = doctest.testmod(

@@ -11,12 +11,11 @@ import keras
 import numpy as np
 import pytest
 from data import load_dataset
+from helpers import needs_export
 from helpers import write_run
 from PIL import Image
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="exports by TensorFlow"
-)
+pytestmark = needs_export
 
 PREDICT = pathlib.Path(__file__).parents[1] / "saved_models" / "predict.py"
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import grid_transforms
+from helpers import needs_export
 from helpers import to_numpy
 
 import keras_sre
@@ -14,9 +15,7 @@ from keras_sre import exporting
 from keras_sre.exporting import formats
 from keras_sre.exporting import runtimes
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="exports by TensorFlow"
-)
+pytestmark = needs_export
 
 litert = pytest.importorskip("ai_edge_litert.interpreter")
 

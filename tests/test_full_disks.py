@@ -11,6 +11,7 @@ import pytest
 import run_directory
 import tune
 import tune_runner
+from helpers import needs_export
 from helpers import write_run
 
 STEP = 64 * 1024  # bytes that become free from one attempt to the next
@@ -110,6 +111,7 @@ def test_searching(disk, monkeypatch):
     assert set(frame["state"]) == {"done"}
 
 
+@needs_export
 def test_exporting(disk, tmp_path):
     run = write_run(tmp_path / "run")
     path = disk.folder / "model.tflite"
@@ -137,13 +139,14 @@ def test_places_that_cannot_be_written(module):
         module.main(["--output", "/sys/run"])
 
 
-def test_a_read_only_disk(disk, tmp_path):
+@pytest.mark.parametrize(
+    "module", [fit, tune, pytest.param(export, marks=needs_export)]
+)
+def test_a_read_only_disk(module, disk, tmp_path):
     command = ["mount", "-o", "remount,ro", str(disk.folder)]
     subprocess.run(command, check=True)
-    output = disk.folder / "run"
-    for module in (fit, tune):
-        with pytest.raises(SystemExit, match="Read-only file system"):
-            module.main(["--output", str(output)])
-    run = write_run(tmp_path / "run")
+    arguments = ["--output", str(disk.folder / "run.tflite")]
+    if module is export:
+        arguments.append(str(write_run(tmp_path / "run")))
     with pytest.raises(SystemExit, match="Read-only file system"):
-        export.main([str(run), "--output", f"{output}.tflite"])
+        module.main(arguments)

@@ -18,8 +18,8 @@ import fit
 import keras
 import numpy as np
 import pandas as pd
-import pytest
 from ai_edge_litert.interpreter import Interpreter
+from helpers import needs_export
 from helpers import write_run
 
 KILLS = int(os.environ.get("KERAS_SRE_KILLS", 2))
@@ -157,9 +157,7 @@ def test_searching(tmp_path):
     )
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="exports by TensorFlow"
-)
+@needs_export
 def test_exporting(tmp_path):
     """A file is there, and whole, or it is not there."""
     run = write_run(tmp_path / "run")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from config import RunConfig
 from data import load_dataset
+from helpers import needs_export
 from own_images import class_folder
 from own_images import npz
 from own_images import save
@@ -114,9 +115,7 @@ def test_a_run_is_evaluated_from_anywhere(finished_run, capsys):
     assert shown in capsys.readouterr().out
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="exports by TensorFlow"
-)
+@needs_export
 def test_predictions_are_those_of_the_network(finished_run):
     run, _ = finished_run
     photos = run.parents[1] / "photos"

@@ -22,6 +22,7 @@ from helpers import assert_close
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from ring_cases import FULL_PRECISION
 from ring_cases import ring_layer_cases
 
 from keras_sre import equivariance_report
@@ -31,7 +32,6 @@ from keras_sre.ops import backend
 
 NUM_EXAMPLES = int(os.environ.get("KERAS_SRE_EXAMPLES", 300))
 IMPLEMENTATIONS = ("slices", "depthwise", "dense")
-FULL_PRECISION = ("float32", "float64")
 NOT_FLOAT64 = ("float32", "mixed_float16", "mixed_bfloat16")  # by `predict`
 # Keras multiplies in float32 at most on the other backends.
 HAS_FLOAT64 = keras.backend.backend() == "tensorflow"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from helpers import needs_export
+from own_images import class_folder
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -40,10 +42,19 @@ def test_extras_exist():
         assert re.search(rf"^{extra} =$", setup, re.M)
 
 
-@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(
+            number, marks=[needs_export] if ".export(" in example else []
+        )
+        for number, example in enumerate(EXAMPLES)
+    ],
+)
 def test_examples_run(number, tmp_path, monkeypatch):
     """Each with no name from another, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    class_folder(tmp_path / "my_images")
     exec(EXAMPLES[number], {})
 
 

@@ -24,6 +24,7 @@ import tune_runner
 import tune_trial
 from config import RunConfig
 from data import load_dataset
+from helpers import needs_export
 from keras_tuner.engine.trial import Trial
 from keras_tuner.engine.trial import TrialStatus
 from models import build_model
@@ -457,6 +458,7 @@ def test_a_trial_is_a_run_of_fit_on_the_validation_split(tmp_path):
     assert (folder / "history.csv").stat().st_mtime_ns == written
 
 
+@needs_export
 def test_bounds_refuse_before_training(tmp_path):
     config = RunConfig(**ONE_EPOCH, harmonics=()).resolve()
     for bounds in (

@@ -5,8 +5,10 @@ import re
 
 import fit
 import numpy as np
+from helpers import needs_export
 
 
+@needs_export
 def test_tutorial_runs(capsys):
     path = pathlib.Path(fit.__file__).with_name("tutorial.py")
     cells = re.sub("EPOCHS = .*", "EPOCHS = 1", path.read_text())

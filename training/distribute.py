@@ -10,10 +10,11 @@ Tested on virtual CPU devices and on processes that talk by gloo; between GPUs
 the same code uses NCCL, which has not been tried.
 """
 
+import base64
 import contextlib
 import functools
+import json
 import pathlib
-import pickle
 import tempfile
 
 import keras
@@ -70,7 +71,10 @@ class OneDevice:
         return keras.Model(model.input, model.output, name=model.name)
 
     def from_chief(self, function, *args):
-        """Returns what `function(*args)` returns, or raises, on the chief."""
+        """Returns what `function(*args)` returns, or raises, on the chief.
+
+        That is something JSON can hold.
+        """
         return function(*args)
 
     def directory(self, chief_directory):
@@ -180,23 +184,26 @@ class ShardedDevices(OneDevice):
             try:
                 answer = function(*args), None
             except (ValueError, OSError) as error:
-                answer = None, error
-        content = np.frombuffer(pickle.dumps(answer), "uint8")
+                answer = None, str(error)
+        content = np.frombuffer(json.dumps(answer).encode(), "uint8")
         with named_loss():
             size = int(broadcast_one_to_all(np.int32(len(content))))
             if not self.is_chief:
                 content = np.zeros(size, "uint8")
             content = broadcast_one_to_all(content)
-        answer, error = pickle.loads(content.tobytes())
-        if error:
-            raise error
+        answer, error = json.loads(content.tobytes())
+        if error is not None:
+            raise ValueError(error)
         return answer
 
     @contextlib.contextmanager
     def directory(self, chief_directory):
         # The others work in copies: hosts need not share a file system.
         with contextlib.ExitStack() as stack:
-            folder = self.from_chief(stack.enter_context, chief_directory)
+            folder = self.from_chief(
+                lambda: str(stack.enter_context(chief_directory))
+            )
+            folder = pathlib.Path(folder)
             if self.num_processes > 1:
                 files = self.from_chief(_read_files, folder)
             if not self.is_chief:
@@ -252,9 +259,11 @@ def _synchronize_batch_norm(model, synchronized):
 
 
 def _read_files(folder):
-    """Returns a dict of all files: relative path to bytes."""
+    """Returns a dict of all files: relative path to content, in base 64."""
     return {
-        path.relative_to(folder): path.read_bytes()
+        str(path.relative_to(folder)): base64.b64encode(
+            path.read_bytes()
+        ).decode()
         for path in folder.rglob("*")
         if path.is_file()
     }
@@ -263,4 +272,4 @@ def _read_files(folder):
 def _write_files(folder, files):
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(content)
+        (folder / path).write_bytes(base64.b64decode(content))

@@ -1,6 +1,6 @@
 """From `Conv2D` to an exact network on a device, in ten minutes.
 
-    python training/tutorial.py
+    pip install ".[train,export]" && python training/tutorial.py
 
 runs it as it is. An editor that knows cells (VS Code, PyCharm, Spyder) opens it
 as a notebook: each `# %%` begins one. The images ship with scikit-image; to use
@@ -101,7 +101,7 @@ train(converted)
 print("converted: upright {:.3f}, turned {:.3f}".format(*accuracies(converted)))
 
 # %% For a device: 8-bit integers, of which the file is tried against Keras
-# before it gets its name. `ImportError` tells what to install.
+# before it gets its name.
 with tempfile.TemporaryDirectory() as folder:
     exported = keras_sre.export(
         rings,
