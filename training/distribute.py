@@ -68,7 +68,7 @@ class OneDevice:
 
         Without the optimizer's variables, which are two thirds of the file.
         """
-        return keras.Model(model.input, model.output, name=model.name)
+        return type(model)(model.input, model.output, name=model.name)
 
     def from_chief(self, function, *args):
         """Returns what `function(*args)` returns, or raises, on the chief.

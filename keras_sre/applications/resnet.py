@@ -21,6 +21,7 @@ from keras_sre.applications import official
 from keras_sre.applications.families import DEPTHS
 from keras_sre.applications.families import FAMILIES
 from keras_sre.applications.families import family_of
+from keras_sre.applications.ring_model import RingModel
 from keras_sre.layers import FusedBatchNormalization
 
 STEMS = ("auto", "small", "large", "official")
@@ -162,7 +163,7 @@ def _variant(rank, depth):
         )
         if input_tensor is not None:
             inputs = keras.utils.get_source_inputs(inputs)
-        model = keras.Model(inputs, outputs, name=name)
+        model = RingModel(inputs, outputs, name=name)
         if weights is not None:
             model.load_weights(weights)
         return model

@@ -14,6 +14,7 @@ from keras_sre.applications import blocks
 from keras_sre.applications import inputs_and_weights
 from keras_sre.applications.families import family_of
 from keras_sre.applications.resnet import ring_parts
+from keras_sre.applications.ring_model import RingModel
 from keras_sre.layers import SymmetricUpsampling
 
 
@@ -135,7 +136,7 @@ def SREUNet(
         )(x)
     if input_tensor is not None:
         inputs = keras.utils.get_source_inputs(inputs)
-    model = keras.Model(inputs, x, name=name)
+    model = RingModel(inputs, x, name=name)
     if weights is not None:
         model.load_weights(weights)
     return model

@@ -1,0 +1,84 @@
+"""Networks predict by one program, and are Keras models in all else."""
+
+import copy
+
+import keras
+import numpy as np
+import pytest
+from helpers import assert_close
+from helpers import to_numpy
+
+from keras_sre import SREConv2D
+from keras_sre.applications.ring_model import RingModel
+
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="Keras compiles elsewhere"
+)
+
+
+def network():
+    inputs = keras.Input((8, 8, 1))
+    x = SREConv2D(4, 3, padding="same", activation="relu")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return RingModel(inputs, keras.layers.Dense(2)(x), name="network")
+
+
+@pytest.fixture
+def compiled_by_xla(monkeypatch):
+    """Returns which functions of TensorFlow's were to be compiled by XLA."""
+    import tensorflow as tf
+
+    found, function = [], tf.function
+
+    def recorded(*args, **options):
+        found.append(bool(options.get("jit_compile")))
+        return function(*args, **options)
+
+    monkeypatch.setattr(tf, "function", recorded)
+    return found
+
+
+@on_tensorflow
+@pytest.mark.parametrize("compiled", [False, True])
+def test_predictions_are_compiled(compiled, compiled_by_xla):
+    for model, expected in (
+        (network(), True),
+        (keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]), False),
+    ):
+        if compiled:
+            model.compile("sgd", "mse")
+        chosen = model.jit_compile
+        del compiled_by_xla[:]
+        model.make_predict_function()
+        assert any(compiled_by_xla) == expected
+        assert model.jit_compile == chosen  # training stays as it was
+        function = model.predict_function
+        assert model.make_predict_function() is function
+
+
+@on_tensorflow
+def test_eager_predictions_are_not(compiled_by_xla):
+    model = network()
+    model.compile("sgd", "mse", run_eagerly=True)
+    del compiled_by_xla[:]
+    model.make_predict_function()
+    assert not any(compiled_by_xla)
+
+
+def test_predictions_are_the_outputs(rng):
+    model = network()
+    x = rng.normal(size=(5, 8, 8, 1)).astype("float32")
+    assert_close(model.predict(x, batch_size=2, verbose=0), model(x))
+
+
+def test_copies_are_of_the_class(rng, tmp_path):
+    model = network()
+    x = rng.normal(size=(2, 8, 8, 1)).astype("float32")
+    model.compile("sgd", "mse")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for other in (loaded, copy.deepcopy(model)):
+        assert type(other) is RingModel
+        np.testing.assert_array_equal(to_numpy(other(x)), to_numpy(model(x)))
+    assert loaded.compiled
+    assert type(keras.models.clone_model(model)) is RingModel
