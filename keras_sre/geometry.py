@@ -118,7 +118,7 @@ def ring_index(kernel_size, num_rings=None, circular=True, spacing=None):
     index = np.searchsorted(edges, distances, "right") - 1
     index[distances > edges[-1]] = -1
     if circular:
-        index[~_inscribed(kernel_size, spacing)] = -1
+        index[~_inscribed(kernel_size)] = -1
     return index
 
 
@@ -233,7 +233,7 @@ def _hard(kernel_size, num_rings, circular, spacing):
 def _area(kernel_size, num_rings, circular, spacing):
     if circular:
         edges = _ring_edges(kernel_size, num_rings, True, spacing)
-        inside = _inscribed(kernel_size, spacing)
+        inside = _inscribed(kernel_size)
         if len(set(kernel_size)) == 1 and len(set(spacing or (1,))) == 1:
             inside = True  # the outermost circle cuts the corners already
     else:  # the outermost circle passes through the corners of the square
@@ -291,7 +291,7 @@ def _linear(kernel_size, num_rings, circular, spacing):
         filters[-1] = np.where(offset[-1] > 0, outside, filters[-1])
     filters[filters < 1e-9] = 0.0  # a rounding remnant is not a tap
     return (
-        filters * _inscribed(kernel_size, spacing)
+        filters * _inscribed(kernel_size)
         if (circular and len(set(kernel_size)) > 1)
         else filters
     )
@@ -315,10 +315,13 @@ def _ring_edges(kernel_size, num_rings, circular, spacing):
     return np.linspace(0, distances.max(), num_rings)
 
 
-def _inscribed(kernel_size, spacing):
-    """Marks the taps inside the ellipsoid inscribed in the kernel's box."""
-    coordinates = tap_coordinates(kernel_size, spacing)
-    widths = _half_widths(kernel_size, spacing)
+def _inscribed(kernel_size):
+    """Marks the taps inside the ellipsoid inscribed in the kernel's box.
+
+    They are the same ones whatever the spacing.
+    """
+    coordinates = tap_coordinates(kernel_size, None)
+    widths = _half_widths(kernel_size, None)
     shape = (-1, *(1,) * len(kernel_size))
     scaled = (coordinates / np.reshape(widths, shape)) ** 2
     return np.sort(scaled, axis=0).sum(axis=0) < 1 - 1e-9

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import ring_reference
 from helpers import golden_cases
 from hypothesis import given
 from hypothesis import settings
@@ -185,6 +186,31 @@ def test_empty_rings_are_refused(kernel_size, num_rings, advice):
         ring_filters(kernel_size, num_rings)
     for usable in map(int, re.findall(r"\d+", advice)):
         assert len(ring_filters(kernel_size, usable)) == usable
+
+
+@pytest.mark.parametrize("profile", ["hard", "area", "linear"])
+@pytest.mark.parametrize(
+    ("kernel_size", "num_rings", "spacing"),
+    [
+        ((5, 5), 2, None),
+        ((7, 7), 3, None),
+        ((9, 9), 2, (0.5, 0.5)),
+        ((3, 7), 2, (2.0, 1.0)),
+        ((7, 3), 1, (0.5, 3.0)),
+        ((9,), 3, None),
+        ((5, 5, 5), 2, None),
+        ((3, 5, 5), 2, (2.5, 1.0, 1.0)),
+    ],
+    ids=str,
+)
+def test_filters_equal_the_reference(kernel_size, num_rings, spacing, profile):
+    for circular in (True, False):
+        arguments = kernel_size, num_rings, circular, profile, spacing
+        np.testing.assert_allclose(
+            ring_filters(*arguments),
+            ring_reference.ring_filters(*arguments),
+            atol=0.02 if profile == "area" else 1e-9,
+        )
 
 
 @pytest.mark.parametrize("num_rings", [0, -1, 2.5, True, "3"])

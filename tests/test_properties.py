@@ -161,8 +161,9 @@ def grid_error(case, layer, x):
         outputs = layer(ring_cases.to_layout(turned, layer))
     outputs = ring_cases.from_layout(outputs, layer)
     first, *others = np.split(outputs, len(symmetries))
+    scale = np.abs(first).max() or 1.0  # if no tap meets the image
     return max(
-        np.abs(y - symmetry(first)).max() / np.abs(first).max()
+        np.abs(y - symmetry(first)).max() / scale
         for y, symmetry in zip(others, symmetries[1:], strict=True)
     )
 
