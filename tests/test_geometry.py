@@ -213,6 +213,15 @@ def test_filters_equal_the_reference(kernel_size, num_rings, spacing, profile):
         )
 
 
+def test_ring_index_of_a_square():
+    """The corners are the last of four rings; one ring is the centre."""
+    corners = ring_index((5, 5), circular=False)
+    assert corners[0, 0] == 3 == corners.max() and corners[2, 2] == 0
+    assert np.count_nonzero(corners == 3) == 4
+    centre = ring_index((3, 3), 1, circular=False)
+    assert centre.tolist() == [[-1, -1, -1], [-1, 0, -1], [-1, -1, -1]]
+
+
 @pytest.mark.parametrize("num_rings", [0, -1, 2.5, True, "3"])
 def test_num_rings_must_be_a_positive_int(num_rings):
     with pytest.raises(ValueError, match="num_rings=.*int of at least 1"):
