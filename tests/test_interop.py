@@ -74,7 +74,9 @@ def test_outputs_equal_the_official_networks(golden, name):
     flipped = np.flip(x, -2).copy()
     expected = arrays["logits_eval_flip_last"]
     assert_logits(model(flipped), expected)
-    assert_logits(model(x, training=True), arrays["logits_train"])
+    # Statistics of two images magnify rounding: relative to the largest logit.
+    expected = arrays["logits_train"]
+    assert_close(model(x, training=True), expected, 1e-4)
 
 
 @pytest.mark.parametrize("name", ["sre_resnet18_maxpool", "gmr_resnet18"])
