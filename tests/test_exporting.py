@@ -335,3 +335,9 @@ def test_all_kinds_of_layers_export(build, suffix, tmp_path):
     """`export` itself compares the file with Keras, in its own runtime."""
     report = keras_sre.export(build(), tmp_path / f"model{suffix}")
     assert report.bytes > 0
+
+
+def test_a_saved_model_that_does_not_run_says_why(tmp_path):
+    runtime = runtimes.RUNTIMES["saved_model"](tmp_path / "none")
+    with pytest.raises(RuntimeError, match="does not run: .*none"):
+        runtime.run([np.ones((1, 2))], 1)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 
 import numpy as np
 
@@ -110,34 +111,37 @@ class ONNX:
         return median_ms(lambda: self.run(arrays, 1))
 
 
+# Answers each line of JSON: a folder with inputs, a batch size, repeats.
 _SERVE = """
 import json, sys, time
 import numpy as np
 import tensorflow as tf
-folder, model, batch_size, repeats = *sys.argv[1:3], *map(int, sys.argv[3:])
 assert "keras_sre" not in sys.modules
 tf.config.threading.set_intra_op_parallelism_threads(1)
-serve = tf.saved_model.load(model).signatures["serving_default"]
-with np.load(f"{folder}/inputs.npz") as arrays:
-    arrays = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
-names = [t.name.split(":")[0] for t in serve.inputs[: len(arrays)]]
+serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
 def run(some):
+    names = [t.name.split(":")[0] for t in serve.inputs[: len(some)]]
     feed = {n: tf.constant(a) for n, a in zip(names, some)}
     found = serve(**feed)
     order = sorted(found, key=lambda name: (len(name), name))
     return [found[name].numpy() for name in order]
-batches = [
-    run([a[i : i + batch_size] for a in arrays])
-    for i in range(0, len(arrays[0]), batch_size)
-]
-outputs = [np.concatenate(parts) for parts in zip(*batches)]
-times = []
-for _ in range(3 + repeats if repeats else 0):
-    start = time.perf_counter()
-    run([a[:1] for a in arrays])
-    times.append(1e3 * (time.perf_counter() - start))
-np.savez(f"{folder}/outputs.npz", *outputs)
-print(json.dumps(float(np.median(times[3:])) if times else None))
+for line in sys.stdin:
+    folder, batch_size, repeats = json.loads(line)
+    with np.load(f"{folder}/inputs.npz") as arrays:
+        arrays = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+    batches = [
+        run([a[i : i + batch_size] for a in arrays])
+        for i in range(0, len(arrays[0]), batch_size)
+    ]
+    outputs = [np.concatenate(parts) for parts in zip(*batches)]
+    times = []
+    for _ in range(3 + repeats if repeats else 0):
+        start = time.perf_counter()
+        run([a[:1] for a in arrays])
+        times.append(1e3 * (time.perf_counter() - start))
+    np.savez(f"{folder}/outputs.npz", *outputs)
+    median = float(np.median(times[3:])) if times else None
+    print(json.dumps(median), flush=True)
 """
 
 
@@ -145,7 +149,15 @@ class SavedModel:
     """A SavedModel in a process of its own that knows TensorFlow alone."""
 
     def __init__(self, path):
-        self._path = path
+        self._errors = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        weakref.finalize(self, _end, self._process, self._errors)
 
     def run(self, arrays, batch_size):
         return self._serve(arrays, batch_size, repeats=0)[0]
@@ -158,18 +170,26 @@ class SavedModel:
     def _serve(self, arrays, batch_size, repeats):
         with tempfile.TemporaryDirectory() as folder:
             np.savez(pathlib.Path(folder, "inputs.npz"), *arrays)
-            arguments = folder, self._path, batch_size, repeats
-            process = subprocess.run(
-                [sys.executable, "-c", _SERVE, *map(str, arguments)],
-                capture_output=True,
-                text=True,
-            )
-            if process.returncode:
-                *_, reason = process.stderr.splitlines() or [""]
+            request = json.dumps([folder, batch_size, repeats])
+            try:
+                print(request, file=self._process.stdin, flush=True)
+            except BrokenPipeError:  # it ended, and says why below
+                pass
+            answer = self._process.stdout.readline()
+            if not answer:
+                self._process.wait()
+                self._errors.seek(0)
+                *_, reason = self._errors.read().splitlines() or [""]
                 raise RuntimeError(f"The SavedModel does not run: {reason}")
             with np.load(pathlib.Path(folder, "outputs.npz")) as found:
                 outputs = [found[f"arr_{i}"] for i in range(len(found.files))]
-        return outputs, json.loads(process.stdout.splitlines()[-1])
+        return outputs, json.loads(answer)
+
+
+def _end(process, errors):
+    process.kill()
+    process.communicate()
+    errors.close()
 
 
 RUNTIMES = {"litert": LiteRT, "onnx": ONNX, "saved_model": SavedModel}
