@@ -1,10 +1,14 @@
 """Pictures of a run: they are drawn, whole, and say what is missing."""
 
 import json
+import shutil
 
+import evaluate
 import numpy as np
 import pictures
 import pytest
+import run_directory
+from data import load_dataset
 from models import build_model
 from PIL import Image
 
@@ -16,9 +20,18 @@ def run(tmp_path_factory):
     (folder / "plain").mkdir()
     config = {"dataset": "textures", "root": None, "size": 32}
     (folder / "config.json").write_text(json.dumps(config))
+    dataset = load_dataset("textures", size=32, limit=12)
     for name, place in (("sre_resnet18", "."), ("resnet18", "plain")):
         model = build_model(name, (32, 32, 1), 6, 2)
         model.save(folder / place / "model.keras")
+        scores = evaluate.evaluate(
+            model, *dataset.splits["test"], dataset.task, angles=(0, 45)
+        )
+        metrics = {"dataset": "textures", "model": name, "seed": 1}
+        metrics |= {"params": model.count_params(), "best_epoch": 1, **scores}
+        (folder / place / "metrics.json").write_text(json.dumps(metrics))
+        history = "epoch,loss,accuracy,val_loss,val_accuracy\n1,2,0.1,2,0.1\n"
+        (folder / place / "history.csv").write_text(history)
     return folder
 
 
@@ -26,18 +39,45 @@ def test_pictures_are_drawn(run, capsys):
     pictures.main([str(run), "--image", "7"])
     plots = run / "plots"
     assert {path.name for path in plots.iterdir()} == {
-        "turning.png",
-        "turning.gif",
+        "accuracy_by_angle.png",
+        "confusion.png",
+        "curves.png",
         "feature_maps.png",
+        "ring_kernels.png",
+        "samples.png",
+        "turning.gif",
+        "turning.png",
     }
     printed = capsys.readouterr().out.split()
-    assert sorted(printed) == sorted(map(str, plots.iterdir()))
+    assert printed == sorted(map(str, plots.iterdir()))
     with Image.open(plots / "turning.gif") as movie:
         assert movie.n_frames == len(pictures.MOVIE_ANGLES) == 36
     for name in ("turning.png", "feature_maps.png"):
         with Image.open(plots / name) as image:
             pixels = np.asarray(image.convert("L"))
         assert pixels.std() > 10  # something is on it
+
+
+def test_several_runs_are_compared(run, tmp_path, monkeypatch, capsys):
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for folder in runs:
+        shutil.copytree(run, folder)
+        (folder / "plots").mkdir(exist_ok=True)
+
+    def draw(folder, image):
+        return [
+            run_directory.read_metrics(f) for f in (folder, folder / "plain")
+        ]
+
+    monkeypatch.setattr(pictures, "draw", draw)
+    pictures.main(list(map(str, runs)))
+    assert str(tmp_path / "pareto.png") in capsys.readouterr().out
+    with Image.open(tmp_path / "pareto.png") as image:
+        assert np.asarray(image.convert("L")).std() > 10
+    metrics = runs[1] / "metrics.json"
+    metrics.write_text(metrics.read_text().replace("textures", "breastmnist"))
+    with pytest.raises(SystemExit, match="runs on breastmnist, textures"):
+        pictures.main(list(map(str, runs)))
 
 
 def test_the_first_image_that_both_get_right(monkeypatch):

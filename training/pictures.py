@@ -1,12 +1,15 @@
-"""Pictures of what turning does, of a finished run and its plain twin.
+"""All pictures of finished runs: each network and its plain twin.
 
-    python training/pictures.py RUN_DIR
+    python training/pictures.py RUN_DIR [RUN_DIR ...]
 
-draws into `RUN_DIR/plots/`: `turning.png`, an image at several angles with what
-each network makes of it, the same as an animation, `turning.gif`, and
-`feature_maps.png`, a map of each network for the upright and the turned image.
-The image is the first of the test split that both classify rightly upright;
-`--image N` takes another. Images only, no volumes.
+draws into `RUN_DIR/plots/` what `fit.py` drew (accuracy by angle, curves, ring
+kernels, ...), and of images with one label each `turning.png`, one image at
+several angles with what each network makes of it, the same as an animation,
+`turning.gif`, and `feature_maps.png`, a map of each network for the upright and
+the turned image. That image is the first of the test split that both classify
+rightly upright; `--image N` takes another. Of several runs on one data set it
+draws `pareto.png` beside the first as well: accuracy when turned against
+parameters.
 """
 
 import argparse
@@ -28,6 +31,7 @@ from matplotlib import animation
 from matplotlib import pyplot as plt
 from run_directory import CONFIG
 from run_directory import MODEL
+from run_directory import read_metrics
 
 from keras_sre import transforms
 
@@ -38,11 +42,13 @@ RIGHT, WRONG = "#117733", "#CC3311"
 
 
 def draw(run, image=None):
-    """Draws all pictures of a run directory; returns their paths.
+    """Draws all pictures of a run directory.
+
+    Returns:
+        The contents of `metrics.json`, of the network and its twin.
 
     Raises:
-        ValueError: if it holds no two networks of images, or the split no
-            such image.
+        ValueError: if it holds no two networks, or the split no such image.
     """
     folders = [run, run / "plain"]
     for folder in folders:
@@ -54,12 +60,15 @@ def draw(run, image=None):
             )
     config, network = read_run(run, [CONFIG])
     dataset = load_dataset(*(config[k] for k in ("dataset", "root", "size")))
-    if len(dataset.image_shape) != 3 or dataset.task.multi_label:
-        raise ValueError(
-            f"{run} was trained on {dataset.name}. Pictures are of images "
-            "with one label each."
-        )
-    models = [network, read_network(run / "plain" / MODEL)]
+    results = [read_metrics(folder) for folder in folders]
+    plots.plot_run(results, dataset, run)
+    if len(dataset.image_shape) == 3 and not dataset.task.multi_label:
+        models = [network, read_network(run / "plain" / MODEL)]
+        _draw_turning(models, dataset, image, run / "plots")
+    return results
+
+
+def _draw_turning(models, dataset, image, folder):
     images, labels = dataset.splits["test"]
     number = _choose(models, images, labels) if image is None else image
     if not 0 <= number < len(images):
@@ -67,15 +76,10 @@ def draw(run, image=None):
             f"Received --image {number}. The test split has {len(images)}."
         )
     picture, label = scale(images[number : number + 1]), int(labels[number])
-    (run / "plots").mkdir(exist_ok=True)
-    paths = [
-        run / "plots" / name
-        for name in ("turning.png", "turning.gif", "feature_maps.png")
-    ]
-    draw_strip(models, picture, label, dataset.classes, paths[0])
-    draw_movie(models, picture, label, dataset.classes, paths[1])
-    draw_maps(models, picture, paths[2])
-    return paths
+    shown = models, picture, label, dataset.classes
+    draw_strip(*shown, folder / "turning.png")
+    draw_movie(*shown, folder / "turning.gif")
+    draw_maps(models, picture, folder / "feature_maps.png")
 
 
 def _choose(models, images, labels):
@@ -224,15 +228,27 @@ def main(argv=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=pathlib.Path, metavar="RUN_DIR")
-    parser.add_argument("--image", type=int, help="number in the test split")
+    add = parser.add_argument
+    add("runs", type=pathlib.Path, metavar="RUN_DIR", nargs="+")
+    add("--image", type=int, help="number in the test split")
     args = parser.parse_args(argv)
     try:
-        paths = draw(args.run, args.image)
+        results = [
+            result for run in args.runs for result in draw(run, args.image)
+        ]
+        written = [path for run in args.runs for path in _plots_of(run)]
+        if len(args.runs) > 1:
+            written.append(args.runs[0].absolute().with_name("pareto.png"))
+            plots.plot_networks(results, written[-1])
     except (ValueError, OSError) as error:
         sys.exit(f"pictures.py: {error}")
-    for path in paths:
-        print(path)
+    except KeyboardInterrupt:
+        sys.exit("pictures.py: interrupted.")
+    print(*written, sep="\n")
+
+
+def _plots_of(run):
+    return sorted((run / "plots").iterdir())
 
 
 if __name__ == "__main__":

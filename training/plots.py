@@ -216,6 +216,50 @@ def plot_ring_kernels(model, path, rows=4, columns=8):
     save(figure, path)
 
 
+def plot_networks(results, path):
+    """Draws the accuracy of networks when turned against their parameters.
+
+    Args:
+        results: list of the contents of `metrics.json`, of one data set.
+        path: of the PNG.
+
+    Raises:
+        ValueError: if they are of several data sets.
+    """
+    names = sorted({result["dataset"] for result in results})
+    if len(names) > 1:
+        raise ValueError(
+            f"Received runs on {', '.join(names)}. Networks are compared on "
+            "one data set."
+        )
+    points = [
+        (result["params"], 100 * result["rotated"]["mean_accuracy"])
+        for result in results
+    ]
+    front = []  # nothing is better with as few parameters
+    for params, accuracy in sorted(points):
+        if not front or accuracy > front[-1][1]:
+            front.append((params, accuracy))
+    figure, panel = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    panel.step(*zip(*front, strict=True), "--", where="post", color="0.6")
+    for (params, accuracy), result in zip(points, results, strict=True):
+        style = STYLES[not result["model"].startswith("sre")]
+        panel.plot(params, accuracy, **style | {"linestyle": "none"})
+        panel.annotate(
+            result["model"],
+            (params, accuracy),
+            xytext=(6, -10),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    panel.set_xscale("log")
+    panel.set_xlabel("parameters")
+    panel.set_ylabel("test accuracy, mean over angles (%)")
+    panel.set_title(f"{_short(names[0], 60)}: trained upright", fontsize=10)
+    panel.grid(alpha=0.3)
+    save(figure, path)
+
+
 def plot_pareto(frame, path):
     """Draws the score of a search's trials against their parameters.
 
