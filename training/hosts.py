@@ -5,11 +5,9 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import traceback
 
-import tqdm
-from child_process import end_with_parent
+import child_process
 
 HEARTBEAT_SECONDS = 30  # without a sign of life: a process counts as lost
 START_SECONDS = 300  # for all processes to arrive
@@ -170,9 +168,7 @@ def supervise(function, *args):
 
 
 def _answer_for(function, *args):
-    end_with_parent()
-    # Progress bars would leave a lock for processes, and a warning, behind.
-    tqdm.tqdm.set_lock(threading.RLock())
+    child_process.begin()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt_once)
     status = 1

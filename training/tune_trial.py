@@ -10,10 +10,10 @@ import pathlib
 import signal
 import tempfile
 
+import child_process
 import fit
 import keras
 import numpy as np
-from child_process import end_with_parent
 from data import load_dataset
 from models import model_of
 from run_directory import complete_directory
@@ -81,7 +81,7 @@ def run_alone(config, folder, bounds, progress=True):
 
 def _answer(sender, *arguments):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search stops this one
-    end_with_parent()
+    child_process.begin()
     try:
         sender.send((run_trial(*arguments), None))
     except Exception as error:  # whatever it is, the search goes on
