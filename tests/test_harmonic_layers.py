@@ -363,7 +363,7 @@ def test_weights_have_the_layers_initializer_regularizer_and_constraint():
     np.testing.assert_allclose(to_numpy(kernel), 1)
     assert kernel.constraint is not None
     # 2 rings and 1 ring, 2 filters each.
-    assert float(sum(layer.losses)) == pytest.approx(0.5 * (4 + 2))
+    assert to_numpy(sum(layer.losses)) == pytest.approx(0.5 * (4 + 2))
 
 
 @pytest.mark.parametrize("profile", RING_PROFILES)

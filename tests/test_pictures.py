@@ -7,7 +7,6 @@ import evaluate
 import numpy as np
 import pictures
 import pytest
-import run_directory
 from data import load_dataset
 from models import build_model
 from PIL import Image
@@ -64,12 +63,7 @@ def test_several_runs_are_compared(run, tmp_path, monkeypatch, capsys):
         shutil.copytree(run, folder)
         (folder / "plots").mkdir(exist_ok=True)
 
-    def draw(folder, image):
-        return [
-            run_directory.read_metrics(f) for f in (folder, folder / "plain")
-        ]
-
-    monkeypatch.setattr(pictures, "draw", draw)
+    monkeypatch.setattr(pictures, "draw", lambda run, image: None)
     pictures.main(list(map(str, runs)))
     assert str(tmp_path / "pareto.png") in capsys.readouterr().out
     with Image.open(tmp_path / "pareto.png") as image:

@@ -196,6 +196,8 @@ def float64():
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_gradients_equal_the_official_models(golden, name, float64):
     """In float64: in float32 rounding flips a few ReLUs, here and there."""
+    if name == "sre_resnet50" and keras.backend.backend() == "torch":
+        pytest.skip("Keras multiplies in float32 on torch, whatever the dtype")
     model, arrays, names = official_model(golden, name)
     x = np.moveaxis(arrays["x"].astype("float64"), 1, -1)
     statistics = [to_numpy(v) for v in model.non_trainable_variables]

@@ -44,9 +44,6 @@ RIGHT, WRONG = "#117733", "#CC3311"
 def draw(run, image=None):
     """Draws all pictures of a run directory.
 
-    Returns:
-        The contents of `metrics.json`, of the network and its twin.
-
     Raises:
         ValueError: if it holds no two networks, or the split no such image.
     """
@@ -65,7 +62,6 @@ def draw(run, image=None):
     if len(dataset.image_shape) == 3 and not dataset.task.multi_label:
         models = [network, read_network(run / "plain" / MODEL)]
         _draw_turning(models, dataset, image, run / "plots")
-    return results
 
 
 def _draw_turning(models, dataset, image, folder):
@@ -192,7 +188,7 @@ def draw_maps(models, picture, path):
     )
     for row, model in zip(panels, models, strict=True):
         layer = [x for x in model.layers if x.name.startswith("stage1")][-1]
-        features = keras.Model(model.inputs, layer.output)
+        features = keras.Model(model.input, layer.output)
 
         def map_of(picture, features=features):
             return np.asarray(
@@ -233,22 +229,19 @@ def main(argv=None):
     add("--image", type=int, help="number in the test split")
     args = parser.parse_args(argv)
     try:
-        results = [
-            result for run in args.runs for result in draw(run, args.image)
-        ]
-        written = [path for run in args.runs for path in _plots_of(run)]
+        written = []
         if len(args.runs) > 1:
-            written.append(args.runs[0].absolute().with_name("pareto.png"))
-            plots.plot_networks(results, written[-1])
+            written = [args.runs[0].absolute().with_name("pareto.png")]
+            folders = [f for run in args.runs for f in (run, run / "plain")]
+            plots.plot_networks(list(map(read_metrics, folders)), *written)
+        for run in args.runs:
+            draw(run, args.image)
+            written += sorted((run / "plots").iterdir())
     except (ValueError, OSError) as error:
         sys.exit(f"pictures.py: {error}")
     except KeyboardInterrupt:
         sys.exit("pictures.py: interrupted.")
     print(*written, sep="\n")
-
-
-def _plots_of(run):
-    return sorted((run / "plots").iterdir())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,19 @@ import functools
 import keras
 
 
+def untraced(function):
+    """Returns `function`, which `torch.compile` calls and does not look into.
+
+    It cannot trace the NumPy that filters are made with.
+    """
+    if keras.backend.backend() != "torch":
+        return function
+    import torch
+
+    return torch.compiler.disable(function)
+
+
+@untraced
 def compiled(function, config, *tensors):
     """Returns `function(config, *tensors)`, compiled by XLA if there is one.
 

@@ -40,6 +40,7 @@ from keras import ops
 
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import has_compiler
+from keras_sre.ops.backend import untraced
 from keras_sre.ops.config import RingConvConfig
 from keras_sre.ops.expansion import expand_kernels
 from keras_sre.ops.factorised import depthwise_ring_conv
@@ -59,6 +60,7 @@ __all__ = [
 IMPLEMENTATIONS = ("auto", "dense", "slices", "depthwise")
 
 
+@untraced
 def ring_conv(
     inputs,
     ring_kernels,

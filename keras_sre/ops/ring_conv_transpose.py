@@ -18,6 +18,7 @@ from keras import ops
 
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import compiled_with_gradient
+from keras_sre.ops.backend import untraced
 from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.factorised import apply_rings
 from keras_sre.ops.factorised import pad
@@ -29,6 +30,7 @@ from keras_sre.ops.ring_sum import tap_sums
 from keras_sre.ops.tiling import map_tiles
 
 
+@untraced
 def ring_conv_transpose(
     inputs,
     ring_kernel,

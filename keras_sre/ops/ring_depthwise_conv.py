@@ -20,12 +20,14 @@ from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import at_least_float32
 from keras_sre.ops.backend import compiled_with_gradient
 from keras_sre.ops.backend import has_compiler
+from keras_sre.ops.backend import untraced
 from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.factorised import pad
 from keras_sre.ops.factorised import spread
 from keras_sre.ops.ring_sum import ring_sums
 
 
+@untraced
 def ring_depthwise_conv(
     inputs,
     ring_kernel,
