@@ -38,8 +38,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if server.cuts:  # the connection is dropped in the middle
             body = body[: server.cuts.pop(0)]
             self.close_connection = True
+        server.sent += len(body)  # before the client can have it all
         self.wfile.write(body)
-        server.sent += len(body)
 
     def log_message(self, *args):
         pass
