@@ -14,7 +14,6 @@ from helpers import to_numpy
 from keras_sre.applications import SREResNet18
 from keras_sre.applications import SREResNet34
 from keras_sre.applications import SREResNet50
-from keras_sre.layers import FusedBatchNormalization
 
 SMALL = {"width": 8, "kernel_sizes": (5, 5, 3, 3), "classes": 3}
 
@@ -379,22 +378,6 @@ def test_saved_model_reloads_with_registered_layers_alone(tmp_path, rng):
 def test_errors(options, message):
     with pytest.raises(ValueError, match=message):
         SREResNet18(**{"input_shape": (28, 28, 1), **SMALL, **options})
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_fused_normalisation_equals_keras(training, rng):
-    x = rng.normal(3.0, 2.0, size=(4, 5, 6, 3)).astype("float32")
-    layers = [
-        cls(epsilon=1e-5, momentum=0.9)
-        for cls in (keras.layers.BatchNormalization, FusedBatchNormalization)
-    ]
-    for layer in layers:
-        layer.build(x.shape)
-        random_statistics(keras.Sequential([layer]), np.random.default_rng(1))
-    expected, found = (layer(x, training=training) for layer in layers)
-    assert_close(found, expected)
-    for old, new in zip(*(w.get_weights() for w in layers), strict=True):
-        assert_close(new, old)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

@@ -21,7 +21,6 @@ from keras_sre.applications import SREResNet3D18
 from keras_sre.applications import SREResNet3D34
 from keras_sre.applications import SREResNet3D50
 from keras_sre.applications import SREResNet18
-from keras_sre.layers import FusedBatchNormalization
 
 SMALL = {"width": 4, "kernel_sizes": (3, 3, 3, 3), "classes": 3}
 
@@ -402,30 +401,3 @@ def test_input_tensors_of_the_other_rank():
         SREResNet3D18(input_tensor=keras.Input((8, 8, 1)), **SMALL)
     with pytest.raises(ValueError, match=r"\(None, 8, 8, 8, 1\).*4 axes"):
         SREResNet18(input_tensor=keras.Input((8, 8, 8, 1)), **SMALL)
-
-
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("training", [True, False])
-def test_fused_normalisation_of_volumes_equals_keras(training, policy, rng):
-    x = rng.normal(3.0, 2.0, size=(4, 3, 5, 6, 2)).astype("float32")
-    layers = [
-        cls(epsilon=1e-5, momentum=0.9, dtype=policy)
-        for cls in (keras.layers.BatchNormalization, FusedBatchNormalization)
-    ]
-    for layer in layers:
-        layer.build(x.shape)
-        random_statistics(keras.Sequential([layer]), np.random.default_rng(1))
-    expected, found = (layer(x, training=training) for layer in layers)
-    assert found.dtype == expected.dtype
-    # Rounding of bfloat16 is 2**-8, a few times over.
-    tolerance = 1e-5 if policy == "float32" else 0.03
-    expected, found = (keras.ops.cast(y, "float32") for y in (expected, found))
-    assert_close(found, expected, tolerance)
-    for old, new in zip(*(w.get_weights() for w in layers), strict=True):
-        assert_close(new, old, tolerance)
-
-
-def test_fused_normalisation_keeps_unknown_sizes():
-    inputs = keras.Input((None, 5, None, 2))
-    outputs = FusedBatchNormalization()(inputs)
-    assert outputs.shape == inputs.shape

@@ -14,13 +14,17 @@ import warnings
 import keras
 
 from keras_sre.layers.base_ring_layer import BaseRingLayer
+from keras_sre.ops.backend import uncompiled
 
 INPUT_BATCH = 1  # of LiteRT: with an unknown one dilated windows do not convert
 
 
 @contextlib.contextmanager
 def lowered(model, implementation):
-    """Lets all ring layers of a model, nested ones too, run in one form."""
+    """Lets all ring layers of a model, nested ones too, run in one form.
+
+    Nothing is compiled: what comes of the model is for other runtimes.
+    """
     layers = [
         x for x in model._flatten_layers() if isinstance(x, BaseRingLayer)
     ]
@@ -28,7 +32,8 @@ def lowered(model, implementation):
     try:
         for layer in layers:
             layer.implementation = implementation
-        yield
+        with uncompiled():
+            yield
     finally:
         for layer, earlier in zip(layers, before, strict=True):
             layer.implementation = earlier

@@ -3,7 +3,11 @@
 import keras
 from keras import ops
 
+from keras_sre.ops.backend import as_tensor
+from keras_sre.ops.backend import at_least_float32
+from keras_sre.ops.backend import compiled
 from keras_sre.ops.backend import fused_batch_norm
+from keras_sre.ops.backend import has_compiler
 
 
 @keras.saving.register_keras_serializable(package="keras_sre")
@@ -11,11 +15,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, by one kernel where there is one.
 
     Keras computes batch normalisation from elementary operations, each of
-    which reads and writes the whole map. On TensorFlow this layer uses the
-    fused kernel instead: the same numbers, to rounding, in a third of the
-    time of a training step on a CPU. In all other cases (other backends, not
-    four or five axes, channels first, masks, synchronised, renormalised or
-    unscaled statistics, float64) it is Keras' layer.
+    which reads and writes the whole map. On TensorFlow this layer trains with
+    the fused kernel instead: the same numbers, to rounding, in a third of the
+    time of a training step on a CPU. In inference it is one multiplication and
+    one addition, a program of XLA's. In all other cases (other backends, not
+    four or five axes or channels first in training, masks, synchronised,
+    renormalised or unscaled statistics) it is Keras' layer.
 
     Args:
         *args: as in `keras.layers.BatchNormalization`.
@@ -38,34 +43,41 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             or self.synchronized
             or not (self.scale and self.center)
         )
-        fused = None
-        if not ordinary:
-            scale, offset, mean, variance = (
-                ops.cast(w, "float32")
-                for w in (
-                    self.gamma,
-                    self.beta,
-                    self.moving_mean,
-                    self.moving_variance,
-                )
+        if ordinary or not (training or has_compiler()):
+            return super().call(inputs, training=training, mask=mask)
+        scale, offset, mean, variance = (
+            at_least_float32(as_tensor(w))
+            for w in (
+                self.gamma,
+                self.beta,
+                self.moving_mean,
+                self.moving_variance,
             )
-            fused = fused_batch_norm(
-                inputs,
-                scale,
-                offset,
-                mean=None if training else mean,
-                variance=None if training else variance,
-                epsilon=self.epsilon,
-                axis=self.axis,
-            )
+        )
+        if not training:
+            config = self.axis, self.epsilon, self.compute_dtype
+            weights = scale, offset, mean, variance
+            return compiled(_normalize, config, inputs, *weights)
+        fused = fused_batch_norm(
+            inputs, scale, offset, epsilon=self.epsilon, axis=self.axis
+        )
         if fused is None:
             return super().call(inputs, training=training, mask=mask)
         outputs, batch_mean, batch_variance = fused
-        if training:
-            for moving, old, new in (
-                (self.moving_mean, mean, batch_mean),
-                (self.moving_variance, variance, batch_variance),
-            ):
-                new = old * self.momentum + new * (1 - self.momentum)
-                moving.assign(ops.cast(new, moving.dtype))
+        for moving, old, new in (
+            (self.moving_mean, mean, batch_mean),
+            (self.moving_variance, variance, batch_variance),
+        ):
+            new = old * self.momentum + new * (1 - self.momentum)
+            moving.assign(ops.cast(new, moving.dtype))
         return outputs
+
+
+def _normalize(config, x, scale, offset, mean, variance):
+    axis, epsilon, dtype = config
+    scale = scale * ops.rsqrt(variance + epsilon)
+    offset = offset - mean * scale
+    shape = [1] * len(x.shape)
+    shape[axis] = -1
+    scale, offset = (ops.reshape(t, shape) for t in (scale, offset))
+    return ops.cast(at_least_float32(x) * scale + offset, dtype)

@@ -1,8 +1,12 @@
 """What differs between backends: all that names one, apart from export."""
 
+import contextlib
+import contextvars
 import functools
 
 import keras
+
+_compiling = contextvars.ContextVar("compiling", default=True)
 
 
 def untraced(function):
@@ -36,8 +40,20 @@ def compiled(function, config, *tensors):
     Returns:
         What `function` returns.
     """
+    if not _compiling.get():
+        return function(config, *tensors)
     signature = tuple((tuple(t.shape), str(t.dtype)) for t in tensors)
     return _program(function, config, signature)(*tensors)
+
+
+@contextlib.contextmanager
+def uncompiled():
+    """Lets `compiled` run functions as they are, for converters of graphs."""
+    token = _compiling.set(False)
+    try:
+        yield
+    finally:
+        _compiling.reset(token)
 
 
 def compiled_with_gradient(forward, backward, config, *tensors):
@@ -136,23 +152,19 @@ def map_tensors(function, tensors, num_outputs):
     return keras.ops.map(function, tensors)
 
 
-def fused_batch_norm(
-    x, scale, offset, mean=None, variance=None, *, epsilon, axis
-):
-    """Normalises a map by one fused kernel, if the backend has one.
+def fused_batch_norm(x, scale, offset, *, epsilon, axis):
+    """Normalises a map by its own statistics, by one fused kernel.
 
     Args:
         x: tensor of rank 4 or 5 with channels last.
         scale: tensor of shape `(channels,)`.
         offset: tensor of shape `(channels,)`.
-        mean: tensor of shape `(channels,)`, or `None` to take the batch's.
-        variance: likewise.
         epsilon: float, added to the variance.
         axis: int, the channels axis.
 
     Returns:
-        The normalised map and the mean and (biased) variance used, or `None`
-        where there is no such kernel: then the caller has to do without.
+        The normalised map and its mean and (biased) variance, or `None` where
+        there is no such kernel: then the caller has to do without.
     """
     if (
         keras.backend.backend() != "tensorflow"
@@ -163,7 +175,6 @@ def fused_batch_norm(
         return None
     import tensorflow as tf
 
-    training = mean is None
     shape = keras.ops.shape(x)
     if len(shape) == 5:  # the kernel knows images, and treats cells alike
         x = tf.reshape(x, (-1, *shape[2:]))
@@ -171,14 +182,14 @@ def fused_batch_norm(
         x=x,
         scale=scale,
         offset=offset,
-        mean=[] if training else mean,
-        variance=[] if training else variance,
+        mean=[],
+        variance=[],
         epsilon=epsilon,
-        is_training=training,
+        is_training=True,
     )
-    if training:  # the kernel divides by n - 1
-        count = tf.cast(tf.size(x) // tf.shape(x)[-1], variance.dtype)
-        variance *= (count - 1) / count
+    # The kernel divides by n - 1.
+    count = tf.cast(tf.size(x) // tf.shape(x)[-1], variance.dtype)
+    variance *= (count - 1) / count
     if len(shape) == 5:
         outputs = tf.reshape(outputs, shape)
     return outputs, mean, variance
