@@ -65,6 +65,25 @@ def test_eager_predictions_are_not(compiled_by_xla):
     assert not any(compiled_by_xla)
 
 
+@on_tensorflow
+@pytest.mark.parametrize("how", ["fit", "train_on_batch"])
+def test_the_first_step_is_traced_once(how, rng):
+    model = network()
+    model.layers[1].trainable = False
+    model.compile("adam", "mse")
+    traced, train_step = [], model.train_step
+    model.train_step = lambda data: traced.append(data) or train_step(data)
+    x = rng.normal(size=(4, 8, 8, 1)).astype("float32")
+    before = model.get_weights()
+    getattr(model, how)(x, np.ones((4, 2), "float32"))
+    assert len(traced) == 1
+    changed = [
+        not np.array_equal(old, new)
+        for old, new in zip(before, model.get_weights(), strict=True)
+    ]
+    assert changed == [False, False, True, True]  # a frozen layer stays
+
+
 def test_predictions_are_the_outputs(rng):
     model = network()
     x = rng.normal(size=(5, 8, 8, 1)).astype("float32")
