@@ -96,29 +96,29 @@ def _forward(config, x, *ring_kernels, with_directions=False):
     product_first = input_width > output_width and max(config.strides) == 1
     apart = exceeds_cache(x, input_width)
 
+    # Weights are made here, once, and not for each tile.
+    if product_first:
+        parts = [_weights(k, groups, "cbf") for k in ring_kernels]
+        weights, sizes = join(parts), [part.shape[-1] for part in parts]
+    else:
+        weights = [_weights_of_rings(k, groups, apart) for k in ring_kernels]
+
     def rings_first(x):
         x = pad(x, paddings)
-        for bank, ring_kernel in zip(banks, ring_kernels, strict=True):
-            # One product for each ring where, side by side, they would be
-            # copied.
-            num_rings = ring_kernel.shape[0]
-            step = 1 if apart else num_rings
-            some = [slice(i, i + step) for i in range(0, num_rings, step)]
+        for bank, weights_of_rings in zip(banks, weights, strict=True):
             yield [
                 _add(
                     _product(
                         apply_rings(ring_sums, x, filters[rings], config),
-                        _weights(ring_kernel[rings], groups, "bcf"),
+                        matrix,
                     )
-                    for rings in some
+                    for rings, matrix in weights_of_rings
                 )
                 for filters in bank
             ]
 
     def products_first(x):
-        weights = [_weights(k, groups, "cbf") for k in ring_kernels]
-        maps = pad(_product(x, join(weights)), paddings)
-        maps = split(maps, [w.shape[-1] for w in weights])
+        maps = split(pad(_product(x, weights), paddings), sizes)
         for bank, x in zip(banks, maps, strict=True):
             yield [
                 apply_rings(sum_of_ring_sums, x, filters, config)
@@ -158,16 +158,19 @@ def _backward(config, x, upstream, *tensors):
     stride_1 = dataclasses.replace(config, strides=(1,) * len(config.strides))
     input_width, output_width = _widths(config, x.shape[-1], ring_kernels)
     sum_input = 4 * input_width <= output_width or max(config.strides) > 1
+    order = "fbc" if sum_input else "bfc"
+    weights = [_weights(k, groups, order) for k in ring_kernels]
+    if not sum_input:
+        weights = ops.concatenate(weights, axis=1)
 
     def sum_input_tile(x, gradients):
         x, dx, d_weights = pad(x, paddings), [], []
-        for order, bank, ring_kernel, parts in zip(
-            orders, banks, ring_kernels, gradients, strict=True
+        for order, bank, matrix, parts in zip(
+            orders, banks, weights, gradients, strict=True
         ):
-            weights = _weights(ring_kernel, groups, "fbc")
             d_weight = []
             for filters, dy in zip(bank, parts, strict=True):
-                maps = spread(_product(dy, weights), config.strides)
+                maps = spread(_product(dy, matrix), config.strides)
                 maps = pad(maps, adjoint)
                 # The adjoint of a filter is the filter turned by 180 degrees.
                 flipped = (-1) ** order * filters
@@ -189,9 +192,8 @@ def _backward(config, x, upstream, *tensors):
             )
             for order, bank, parts in zip(orders, banks, gradients, strict=True)
         ]
-        weights = [_weights(k, groups, "bfc") for k in ring_kernels]
         joined = join(sums)
-        dx = _product(joined, ops.concatenate(weights, axis=1))
+        dx = _product(joined, weights)
         d_weights = _outer(x, joined)  # (groups, channels, rings * filters)
         return dx, split(d_weights, [s.shape[-1] for s in sums])
 
@@ -254,6 +256,20 @@ def _weights(ring_kernel, groups, order):
     if order[0] == "b":
         return ops.reshape(axis_by_axis, (groups, first * second, third))
     return ops.reshape(axis_by_axis, (groups, first, second * third))
+
+
+def _weights_of_rings(ring_kernel, groups, apart):
+    """Returns `(rings, weights)`, of all rings or of one at a time.
+
+    One product for each is faster where, side by side, they would be copied.
+    """
+    num_rings = ring_kernel.shape[0]
+    step = 1 if apart else num_rings
+    some_rings = [slice(i, i + step) for i in range(0, num_rings, step)]
+    return [
+        (rings, _weights(ring_kernel[rings], groups, "bcf"))
+        for rings in some_rings
+    ]
 
 
 def _to_ring_kernel(weights, shape, order):
