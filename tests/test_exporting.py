@@ -168,16 +168,49 @@ def test_volumes_convert_to_built_in_operations(quantization, tmp_path):
     assert not any("3D" in name for name in operations(path))
 
 
-def test_several_inputs_and_outputs(tmp_path):
-    a, b = keras.Input((8, 8, 1), name="a"), keras.Input((4,), name="b")
-    x = keras_sre.SREConv2D(4, 3, padding="same")(a)
+def model_of_two_inputs(names):
+    image = keras.Input((8, 8, 1), name=names[0])
+    numbers = keras.Input((4,), name=names[1])
+    x = keras_sre.SREConv2D(4, 3, padding="same")(image)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    both = keras.layers.Concatenate()([x, b])
+    both = keras.layers.Concatenate()([x, numbers])
     outputs = [keras.layers.Dense(n)(both) for n in (2, 5)]
-    model = keras.Model([a, b], outputs)
+    return keras.Model([image, numbers], outputs)
+
+
+@pytest.mark.parametrize("names", ["ab", "ba", ("x_10", "x_9")])
+def test_several_inputs_and_outputs(names, tmp_path, rng):
+    """Files list their inputs by name, whatever their order in Keras."""
+    model = model_of_two_inputs(names)
     for suffix in (".tflite", ".onnx", ""):
         report = keras_sre.export(model, tmp_path / f"model{suffix}")
         assert report.difference < 1e-5, suffix
+    data = [rng.normal(size=(20, *x.shape[1:])) for x in model.inputs]
+    options = {"quantization": "int8", "representative_data": data}
+    report = keras_sre.export(model, tmp_path / "int8.tflite", **options)
+    assert report.difference < 0.1
+
+
+def test_an_output_that_is_no_number_is_an_error(tmp_path, monkeypatch):
+    class Wrong(runtimes.LiteRT):
+        def run(self, arrays, batch_size):
+            first, second = super().run(arrays, batch_size)
+            return [first, np.nan * second]
+
+    monkeypatch.setitem(runtimes.RUNTIMES, "litert", Wrong)
+    with pytest.raises(ExportError, match="differs from Keras by nan"):
+        keras_sre.export(model_of_two_inputs("ab"), tmp_path / "model.tflite")
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [("litert", "m.bin"), ("onnx", "m.tflite"), ("saved_model", "m.onnx")],
+)
+def test_a_format_that_is_given_goes_before_the_suffix(format, name, tmp_path):
+    model = small_network(kernel_size=3)
+    report = keras_sre.export(model, tmp_path / name, format=format)
+    assert report.format == format and report.difference < 1e-5
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_sequential_model_that_was_never_called(tmp_path):

@@ -21,6 +21,12 @@ from keras_sre.exporting import runtimes
 __all__ = ["ExportError", "ExportReport", "export"]
 
 SUFFIXES = {".tflite": "litert", ".onnx": "onnx"}
+# What a file is called until it is complete: writers look at the suffix.
+PARTIAL_NAMES = {
+    "litert": "model.tflite",
+    "onnx": "model.onnx",
+    "saved_model": "model",
+}
 
 # The largest difference from Keras that an export may have, relative to the
 # largest output.
@@ -145,10 +151,12 @@ def export(
     with tempfile.TemporaryDirectory(
         dir=path.parent, prefix=f".{path.name}."
     ) as folder:
-        partial = pathlib.Path(folder, path.name)
+        partial = pathlib.Path(folder, PARTIAL_NAMES[format])
         formats.WRITERS[format](model, partial)
         if quantization:
-            quantizer.quantize(partial, quantization, samples)
+            quantizer.quantize(
+                partial, quantization, samples, _input_names(model)
+            )
         report = ExportReport(path, format, quantization, _size(partial))
         if verify:
             report = _verified(report, model, partial, samples)
@@ -240,6 +248,10 @@ def _samples(model, data):
     ]
 
 
+def _input_names(model):
+    return [tensor.name for tensor in model.inputs]
+
+
 def _known(shape):
     return tuple(32 if size is None else size for size in shape)
 
@@ -251,7 +263,7 @@ def _verified(report, model, path, samples):
     expected = keras.tree.flatten(
         model.predict(inputs, batch_size=PREDICTED, verbose=0)
     )
-    runtime = runtimes.RUNTIMES[report.format](path)
+    runtime = runtimes.RUNTIMES[report.format](path, _input_names(model))
     found = runtime.run(samples, batch_size=1)
     sizes = [1]
     if min(len(array) for array in samples) >= BATCH_SIZE:
@@ -264,12 +276,13 @@ def _verified(report, model, path, samples):
             ]
             expected = [np.concatenate([y, y[:BATCH_SIZE]]) for y in expected]
     scales = [max(np.abs(y).max(), 1e-30) for y in expected]
-    difference = max(
-        float(np.abs(ours - theirs).max() / scale)
+    differences = [
+        np.abs(ours - theirs).max() / scale
         for ours, theirs, scale in zip(found, expected, scales, strict=True)
-    )
+    ]
+    difference = float(np.max(differences))  # NaN, if one of them is
     tolerance = TOLERANCES[report.quantization]
-    if not difference <= tolerance:  # NaN is none either
+    if not difference <= tolerance:  # as NaN is not
         raise ExportError(
             f"The {report.format} file (quantization={report.quantization!r}) "
             f"differs from Keras by {difference:.2g} of the largest output, "

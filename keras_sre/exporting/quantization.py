@@ -13,25 +13,29 @@ import numpy as np
 
 from keras_sre.exporting.formats import quiet
 from keras_sre.exporting.formats import require
+from keras_sre.exporting.runtimes import by_name
 from keras_sre.ops.responses import NORM_SCOPE
 
 SIGNIFICANT = 2**10  # ranges are rounded outwards to ten binary digits
 
 
-def quantize(path, mode, samples):
+def quantize(path, mode, samples, input_names):
     """Replaces a float32 `.tflite` file by a quantized one.
 
     Args:
         path: of the file, with inputs of batch size 1.
         mode: `"float16"`, `"dynamic"` or `"int8"`.
         samples: list of arrays, one for each input, with equal first axes.
+        input_names: list of str, the names of those inputs.
     """
     require("litert_quantizer")
     with quiet():
         from litert_quantizer import quantizer
 
         recipes = {"float16": _float16, "dynamic": _dynamic, "int8": _int8}
-        ranges = _calibrate(path, samples) if mode == "int8" else None
+        ranges = None
+        if mode == "int8":
+            ranges = _calibrate(path, samples, input_names)
         quantized = quantizer.Quantizer(str(path), recipes[mode]()).quantize(
             ranges, enable_progress_bar=False, enable_progress_report=False
         )
@@ -116,7 +120,7 @@ def _products():
     return names.CONV_2D, names.FULLY_CONNECTED
 
 
-def _calibrate(path, samples):
+def _calibrate(path, samples, input_names):
     """Returns the range of each map over samples in all poses of the grid."""
     from litert_quantizer import calibrator
     from litert_quantizer.utils import qsv_utils
@@ -130,9 +134,11 @@ def _calibrate(path, samples):
     names = interpreter.get_signature_list()[signature]["inputs"]
     run = interpreter.get_signature_runner(signature)
     for sample in zip(*samples, strict=True):
-        poses = [grid_poses(x, range(x.ndim - 1)) for x in sample]
-        for pose in zip(*poses, strict=True):
-            run(**{n: x[None] for n, x in zip(names, pose, strict=True)})
+        poses = [list(grid_poses(x, range(x.ndim - 1))) for x in sample]
+        # Inputs of fewer poses, such as numbers beside an image, come again.
+        for number in range(max(map(len, poses))):
+            batch = [some[number % len(some)][None] for some in poses]
+            run(**by_name(names, batch, input_names))
     ranges = interpreter.get_calibration_results()
     return {name: _rounded(found) for name, found in ranges.items()}
 

@@ -1,5 +1,6 @@
 """Runs an exported file in its own runtime."""
 
+import inspect
 import json
 import pathlib
 import subprocess
@@ -15,10 +16,26 @@ from keras_sre.exporting.formats import require
 REPEATS = 15  # calls whose median is the latency; three more warm up
 
 
+def by_name(names, arrays, order=None):
+    """Returns the arrays for the inputs of these names, as a dict.
+
+    Files list their inputs in an order of their own.
+
+    Args:
+        names: list of str, the inputs as the file lists them.
+        arrays: list of arrays.
+        order: list of str, the names of the arrays. `None`, or other names
+            than those of the file: they come as the file lists them.
+    """
+    known = order is not None and set(order) == set(names)
+    return dict(zip(order if known else names, arrays, strict=True))
+
+
 class LiteRT:
     """A `.tflite` file on one thread; floats in and out, also of integers."""
 
-    def __init__(self, path):
+    def __init__(self, path, input_names=None):
+        self._input_names = input_names
         (module,) = require("ai_edge_litert.interpreter")
         self._make = lambda: module.Interpreter(str(path), num_threads=1)
         self._runner = self._new_runner()
@@ -51,11 +68,10 @@ class LiteRT:
 
     def _feed(self, arrays):
         details = self._runner.get_input_details()
+        named = by_name(list(details), arrays, self._input_names)
         return {
-            name: to_integers(array, detail)
-            for (name, detail), array in zip(
-                details.items(), arrays, strict=True
-            )
+            name: to_integers(array, details[name])
+            for name, array in named.items()
         }
 
     def _run_batch(self, arrays):
@@ -88,7 +104,8 @@ def to_floats(array, detail):
 class ONNX:
     """An `.onnx` file on one thread."""
 
-    def __init__(self, path):
+    def __init__(self, path, input_names=None):
+        self._input_names = input_names
         (module,) = require("onnxruntime")
         options = module.SessionOptions()
         options.intra_op_num_threads = 1
@@ -101,7 +118,7 @@ class ONNX:
         batches = []
         for i in range(0, len(arrays[0]), batch_size):
             batch = [array[i : i + batch_size] for array in arrays]
-            feed = dict(zip(names, batch, strict=True))
+            feed = by_name(names, batch, self._input_names)
             batches.append(self._session.run(None, feed))
         return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
@@ -121,7 +138,7 @@ tf.config.threading.set_intra_op_parallelism_threads(1)
 serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
 def run(some):
     names = [t.name.split(":")[0] for t in serve.inputs[: len(some)]]
-    feed = {n: tf.constant(a) for n, a in zip(names, some)}
+    feed = by_name(names, map(tf.constant, some), json.loads(sys.argv[2]))
     found = serve(**feed)
     order = sorted(found, key=lambda name: (len(name), name))
     return [found[name].numpy() for name in order]
@@ -148,10 +165,12 @@ for line in sys.stdin:
 class SavedModel:
     """A SavedModel in a process of its own that knows TensorFlow alone."""
 
-    def __init__(self, path):
+    def __init__(self, path, input_names=None):
         self._errors = tempfile.TemporaryFile("w+")
+        script = inspect.getsource(by_name) + _SERVE
+        names = json.dumps(input_names)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(path)],
+            [sys.executable, "-c", script, str(path), names],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
