@@ -33,8 +33,9 @@ def rotate(
             row 0 at the top.
         interpolation: `"nearest"` (the protocol of the SRE-Conv paper) or
             `"bilinear"`.
-        axis: `None`, or the axis that stays: `"x"` (width and height turn),
-            `"y"` (width and depth) or `"z"` (height and depth).
+        axis: `None`, or the spatial axis of the volume that stays: `"x"`, the
+            first (height and width turn), `"y"`, the second (depth and width),
+            or `"z"`, the third (depth and height).
         fill_mode: what lies outside: `"constant"` (0), `"nearest"`,
             `"reflect"`, `"wrap"` or `"mirror"`.
 

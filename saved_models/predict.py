@@ -150,8 +150,6 @@ def read(path, classifier, limit):
     if len(classifier.shape) != 3:
         raise ValueError("the model takes volumes: give an .npz file")
     with Image.open(path) as image:
-        if getattr(image, "n_frames", 1) > 1:
-            image.seek(0)
         image = ImageOps.exif_transpose(image)
         mode = "L" if classifier.shape[-1] == 1 else "RGB"
         if image.mode.startswith(("I", "F")):  # 16 bits and more: full range

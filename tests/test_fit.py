@@ -14,6 +14,7 @@ import keras
 import loop
 import numpy as np
 import pytest
+import report
 import run_directory
 from config import RunConfig
 from data import load_dataset
@@ -385,6 +386,17 @@ def test_finished_run_is_not_trained_again(finished_run, monkeypatch):
     monkeypatch.setattr(fit, "train_and_test", None)
     config = RunConfig(**TINY, kernel_sizes=(3, 3, 3, 3))
     assert fit.run(config, output, progress=False, resume=True) == results
+
+
+@pytest.mark.parametrize(
+    ("turned", "words"), [(False, "upright only"), (True, "turned and flipped")]
+)
+def test_titles_say_how_images_stood(finished_run, turned, words, capsys):
+    _, results = finished_run
+    assert not any(result["augment_rotation"] for result in results)
+    results = [result | {"augment_rotation": turned} for result in results]
+    report.print_results(results, "textures")
+    assert f"textures: trained {words}; test" in capsys.readouterr().out
 
 
 def test_run_can_be_evaluated_again(finished_run, capsys):

@@ -17,7 +17,7 @@ def run(tmp_path_factory):
     """A run directory of two networks that have learnt nothing."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "plain").mkdir()
-    config = {"dataset": "textures", "root": None, "size": 32}
+    config = {"dataset": "textures", "root": None, "size": 32, "limit": 12}
     (folder / "config.json").write_text(json.dumps(config))
     dataset = load_dataset("textures", size=32, limit=12)
     for name, place in (("sre_resnet18", "."), ("resnet18", "plain")):
@@ -89,5 +89,5 @@ def test_the_first_image_that_both_get_right(monkeypatch):
 def test_what_is_missing_is_one_line(run, tmp_path):
     with pytest.raises(SystemExit, match="no .*model.keras. Train both"):
         pictures.main([str(tmp_path)])
-    with pytest.raises(SystemExit, match="--image 480. The test split has 480"):
-        pictures.main([str(run), "--image", "480"])
+    with pytest.raises(SystemExit, match="--image 12. The test split has 12"):
+        pictures.main([str(run), "--image", "12"])

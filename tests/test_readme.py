@@ -58,6 +58,12 @@ def test_examples_run(number, tmp_path, monkeypatch):
     exec(EXAMPLES[number], {})
 
 
+def test_every_file_of_tests_is_said_to_hold_something():
+    text = (ROOT / "tests" / "README.md").read_text()
+    files = (ROOT / "tests").glob("test_*.py")
+    assert not [f.stem for f in files if f"`{f.stem}`" not in text]
+
+
 def test_library_imports_only_keras_and_numpy():
     code = (
         "import sys, keras, numpy; before = set(sys.modules)\n"

@@ -368,7 +368,7 @@ def test_saved_model_reloads_with_registered_layers_alone(tmp_path, rng):
         ({"classes": 0}, "classes=0"),
         ({"pooling": "median"}, "'median'"),
         ({"stem": "huge"}, "'huge'.*'auto', 'small', 'large'"),
-        ({"weights": "imagenet"}, "'imagenet'.*none so far"),
+        ({"weights": "imagenet"}, "'imagenet'.*no weights are shipped"),
         ({"weights": "missing.keras"}, "no such file"),
         ({"input_shape": (28, 28)}, "input_shape=.*3 numbers"),
         ({"input_tensor": np.zeros((1, 28, 28, 1))}, "input_tensor of type"),

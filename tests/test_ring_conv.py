@@ -22,9 +22,9 @@ from keras import ops
 
 from keras_sre.geometry import ring_filters
 from keras_sre.harmonics import harmonic_filters
+from keras_sre.ops.config import RingConvConfig
 from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.expansion import expand_kernels
-from keras_sre.ops.ring_conv import RingConvConfig
 from keras_sre.ops.ring_conv import ring_conv
 
 IMPLEMENTATIONS = ("dense", "slices", "depthwise")

@@ -17,8 +17,8 @@ from keras_sre import SREConv1D
 from keras_sre import SREConv2D
 from keras_sre import SREConv3D
 from keras_sre.harmonics import carrying_rings
+from keras_sre.ops.config import RingConvConfig
 from keras_sre.ops.expansion import expand_kernels
-from keras_sre.ops.ring_conv import RingConvConfig
 from keras_sre.ops.ring_conv import ring_conv
 from keras_sre.ops.ring_mixing import initial_log_sigma
 from keras_sre.ops.ring_mixing import mix_rings

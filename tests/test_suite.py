@@ -9,6 +9,7 @@ import fit
 import pytest
 import suite
 from config import RunConfig
+from run_directory import finished_results
 
 TINY = {
     "recipe": "quick",
@@ -132,9 +133,13 @@ def test_finished_runs_are_skipped_and_all_are_in_the_table(
         done.append(config.seed)
         return fit.run(config, output, twin=False, progress=False)
 
-    suite.run(configs[:1], tmp_path, run_one)
-    suite.run(configs, tmp_path, run_one)
+    suite.run(configs[:1], tmp_path, run_one, twin=False)
+    suite.run(configs, tmp_path, run_one, twin=False)
     assert done == [1, 2]
+    folder, settings = tmp_path / "textures_sre_resnet18_seed1", configs[0]
+    for with_twin in (False, True):  # a twin that is wanted is missing
+        found = finished_results(folder, settings.settings(), with_twin)
+        assert bool(found) != with_twin
     assert "finished before" in capsys.readouterr().out
     with open(tmp_path / "results.csv", newline="") as file:
         (row,) = csv.DictReader(file)

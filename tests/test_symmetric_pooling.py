@@ -176,6 +176,16 @@ def test_max_keeps_what_is_lowest():
     assert to_numpy(pooled).ravel().tolist() == [-5, -4, -2, -1]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+@pytest.mark.parametrize("size", [6, 7])
+def test_means_of_integers_are_fractions(size, dtype, rng):
+    x = rng.integers(0, 9, size=(2, size, 5, 3)).astype(dtype)
+    for layer in (SymmetricPooling2D(), SymmetricPooling2D(dtype="int32")):
+        y = layer(x)
+        assert keras.backend.standardize_dtype(y.dtype) == "float32"
+        assert_close(y, SymmetricPooling2D()(x.astype("float32")))
+
+
 @pytest.mark.skipif(
     keras.backend.backend() == "jax", reason="has no float64 by default"
 )

@@ -81,4 +81,6 @@ def test_bad_arguments_get_one_clear_error():
     with pytest.raises(ValueError, match="'NHWC'"):
         SymmetricUpsampling(data_format="NHWC")
     with pytest.raises(ValueError, match="list of two"):
+        SymmetricUpsampling()(np.zeros((1, 4, 4, 1)))
+    with pytest.raises(ValueError, match="list of two"):
         SymmetricUpsampling()([np.zeros((1, 4, 1)), np.zeros((1, 4, 4, 1))])

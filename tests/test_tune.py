@@ -16,6 +16,7 @@ import fit
 import keras_tuner
 import numpy as np
 import pandas as pd
+import plots
 import pytest
 import run_directory
 import tune
@@ -294,6 +295,26 @@ def test_ranking_and_pareto_front():
     assert frame.loc["6", "state"] == "failed: Error: no"
     assert frame.loc["7", "state"] == "unfinished"
     assert list(frame.index[frame["pareto"]]) == ["5", "0", "3"]
+
+
+@pytest.mark.parametrize("first", ["done", "over the bound"])
+def test_the_recipe_is_the_first_trial_and_no_other(
+    first, tmp_path, monkeypatch
+):
+    frame = tune_report.to_frame(
+        [trial_of("0", 0.7, 500), trial_of("1", 0.8, 9)]
+    )
+    frame.loc[frame["trial"] == "0", "state"] = first
+    drawn = []
+    monkeypatch.setattr(
+        plots, "save", lambda figure, path: drawn.append(figure)
+    )
+    plots.plot_trials(frame, tmp_path / "pareto.png")
+    (panel,) = drawn[0].axes
+    (star,) = (c for c in panel.collections if "recipe" in c.get_label())
+    expected = [[500, 70]] if first == "done" else []
+    np.testing.assert_allclose(star.get_offsets().tolist(), expected)
+    plots.plt.close(drawn[0])
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,7 @@ def test_mixed_precision_keeps_float32_probabilities():
         ({"classes": 0}, "classes=0"),
         ({"kernel_sizes": (4, 4)}, "half a cell"),
         ({"kernel_sizes": ()}, "kernel_sizes="),
+        ({"kernel_sizes": 5}, "kernel_sizes=5.*one per level"),
         ({"num_rings": (2, 2)}, "num_rings=.*level"),
         ({"weights": "nothing"}, "weights='nothing'"),
     ],

@@ -187,7 +187,7 @@ def official_networks(python):
     Raises:
         ValueError: if that interpreter cannot import any.
     """
-    script = pathlib.Path(__file__).with_name("official_networks.py")
+    script = pathlib.Path(__file__).with_name("benchmark_official.py")
     try:
         process = subprocess.Popen(
             [python, str(script)],

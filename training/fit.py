@@ -3,7 +3,7 @@
     python training/fit.py
 
 trains an SRE-ResNet-18 and its plain twin on real textures that ship with
-scikit-image (about three minutes on two cores, no network), prints one table
+scikit-image (about two minutes on two cores, no internet), prints one table
 and writes `saved_models/textures_sre_resnet18/`: `model.keras`, `config.json`,
 `history.csv`, `metrics.json`, `plots/*.png`, and the twin's files in `plain/`.
 Training sees no rotation and no reflection.
@@ -63,6 +63,7 @@ from hosts import supervise
 from loop import best_epoch
 from loop import remove_progress
 from loop import train
+from models import has_twin
 from models import model_of
 from models import twin_of
 from own_data import print_found
@@ -95,9 +96,10 @@ def run(config, output, twin=True, progress=True, resume=False, logs=()):
     config = config.resolve()
     output = pathlib.Path(output)
     settings = config.settings()
+    twin = twin and has_twin(config.model)
     devices = devices_for(config.distribute)
     if resume and (
-        results := devices.from_chief(finished_results, output, settings)
+        results := devices.from_chief(finished_results, output, settings, twin)
     ):
         return results
     directory = complete_directory(output, settings, resume)
@@ -109,7 +111,7 @@ def run(config, output, twin=True, progress=True, resume=False, logs=()):
             print_found(dataset)
         arguments = dataset, folder, progress, logs
         results = [train_and_test(config, *arguments)]
-        if twin and twin_of(config.model) != config.model:
+        if twin:
             plain = dataclasses.replace(config, model=twin_of(config.model))
             arguments = dataset, folder / "plain", progress, logs
             results.append(train_and_test(plain, *arguments))
@@ -161,6 +163,7 @@ def _train_and_test(config, dataset, folder, progress, logs, split, devices):
         "params": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
         "seed": config.seed,
         "epochs": config.epochs,
+        "augment_rotation": config.augment_rotation,
         "best_epoch": best_epoch(epochs),
         "split": split,
         **tested,

@@ -76,6 +76,11 @@ def twin_of(name):
     return name.removeprefix("sre_")
 
 
+def has_twin(name):
+    """Returns whether a network is not plain itself."""
+    return twin_of(name) != name
+
+
 def build_plain_resnet(
     name,
     input_shape,

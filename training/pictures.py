@@ -29,6 +29,7 @@ from finished_run import read_network
 from finished_run import read_run
 from matplotlib import animation
 from matplotlib import pyplot as plt
+from report import trained
 from run_directory import CONFIG
 from run_directory import MODEL
 from run_directory import read_metrics
@@ -56,15 +57,17 @@ def draw(run, image=None):
                 "--model."
             )
     config, network = read_run(run, [CONFIG])
-    dataset = load_dataset(*(config[k] for k in ("dataset", "root", "size")))
+    which = "dataset", "root", "size", "limit"
+    dataset = load_dataset(*(config[name] for name in which))
     results = [read_metrics(folder) for folder in folders]
     plots.plot_run(results, dataset, run)
     if len(dataset.image_shape) == 3 and not dataset.task.multi_label:
         models = [network, read_network(run / "plain" / MODEL)]
-        _draw_turning(models, dataset, image, run / "plots")
+        how = trained(results)
+        _draw_turning(models, dataset, how, image, run / "plots")
 
 
-def _draw_turning(models, dataset, image, folder):
+def _draw_turning(models, dataset, how, image, folder):
     images, labels = dataset.splits["test"]
     number = _choose(models, images, labels) if image is None else image
     if not 0 <= number < len(images):
@@ -73,7 +76,7 @@ def _draw_turning(models, dataset, image, folder):
         )
     picture, label = scale(images[number : number + 1]), int(labels[number])
     shown = models, picture, label, dataset.classes
-    draw_strip(*shown, folder / "turning.png")
+    draw_strip(*shown, how, folder / "turning.png")
     draw_movie(*shown, folder / "turning.gif")
     draw_maps(models, picture, folder / "feature_maps.png")
 
@@ -99,7 +102,7 @@ def _shown(pictures):
     return pictures[..., 0] if pictures.shape[-1] == 1 else pictures
 
 
-def draw_strip(models, picture, label, classes, path):
+def draw_strip(models, picture, label, classes, how, path):
     """Draws a picture at several angles, the networks' answers beneath."""
     pictures = _turned(picture, STRIP_ANGLES)
     shown = _shown(pictures)
@@ -134,7 +137,7 @@ def draw_strip(models, picture, label, classes, path):
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
     figure.suptitle(
-        f"trained upright; a test image of {classes[label]}, turned", fontsize=9
+        f"{how}; a test image of {classes[label]}, turned", fontsize=9
     )
     plots.save(figure, path)
 

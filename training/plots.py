@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from data import scale
 from evaluate import predict
+from report import trained
 from sklearn import metrics
 
 from keras_sre import transforms
@@ -38,7 +39,8 @@ def plot_run(results, dataset, folder):
     plot_angles(
         results,
         plots / "accuracy_by_angle.png",
-        f"{_short(dataset.name, 60)}: trained upright, tested at every angle",
+        f"{_short(dataset.name, 60)}: {trained(results)}, tested at every "
+        "angle",
     )
     histories = [pd.read_csv(f / "history.csv") for f in folders]
     plot_curves(results, histories, plots / "curves.png")
@@ -246,7 +248,7 @@ def plot_networks(results, path):
         style = STYLES[not result["model"].startswith("sre")]
         panel.plot(params, accuracy, **style | {"linestyle": "none"})
         panel.annotate(
-            result["model"],
+            f"{result['model']}, {trained([result])}",
             (params, accuracy),
             xytext=(6, -10),
             textcoords="offset points",
@@ -255,18 +257,19 @@ def plot_networks(results, path):
     panel.set_xscale("log")
     panel.set_xlabel("parameters")
     panel.set_ylabel("test accuracy, mean over angles (%)")
-    panel.set_title(f"{_short(names[0], 60)}: trained upright", fontsize=10)
+    panel.set_title(_short(names[0], 60), fontsize=10)
     panel.grid(alpha=0.3)
     save(figure, path)
 
 
-def plot_pareto(frame, path):
+def plot_trials(frame, path):
     """Draws the score of a search's trials against their parameters.
 
     Args:
         frame: as `tune_report.to_frame` returns.
         path: of the PNG.
     """
+    first = frame[frame["trial"] == frame["trial"].min()]
     frame = frame[frame["state"] == "done"].sort_values("parameters")
     front = frame[frame["pareto"]]
     figure, panel = plt.subplots(figsize=(7, 4.5), layout="constrained")
@@ -282,7 +285,7 @@ def plot_pareto(frame, path):
         label="Pareto front",
         **style,
     )
-    first = frame[frame["trial"] == frame["trial"].min()]
+    first = first[first["state"] == "done"]  # it may be over a bound
     panel.scatter(
         first["parameters"],
         100 * first["val_rotated_accuracy"],

@@ -16,10 +16,20 @@ COLUMNS = (
 
 def print_results(results, dataset):
     """Prints the table of a run, and a second one of the inscribed disc."""
-    print_table(results, f"{dataset}: trained upright only; test accuracy")
+    print_table(results, f"{dataset}: {trained(results)}; test accuracy")
     if all("masked" in result for result in results):
         masked = [result | result["masked"] for result in results]
         print_table(masked, f"{dataset}: the same, inscribed disc only")
+
+
+def trained(results):
+    """Returns how the images of a run stood in training, as titles say it.
+
+    Args:
+        results: list of the contents of `metrics.json`, the plain twin's last.
+    """
+    turned = results[0].get("augment_rotation", False)
+    return "trained turned and flipped" if turned else "trained upright only"
 
 
 def print_table(results, title):

@@ -119,18 +119,20 @@ def _prepare(folder, settings, resume):
     write_json(folder / SETTINGS, settings)
 
 
-def finished_results(path, settings):
+def finished_results(path, settings, with_twin=False):
     """Returns the `metrics.json` of a finished run, its twin's second.
 
-    `None` if there is no run, or it was made with other settings.
+    `None` if there is no run, it was made with other settings, or it has no
+    twin and one is wanted.
     """
     settings = json.loads(json.dumps(settings))
     try:
         config = json.loads((path / CONFIG).read_text())
         if any(config.get(name) != settings[name] for name in settings):
             return None
-        folders = (path, path / "plain")
-        return [read_metrics(folder) for folder in folders if folder.is_dir()]
+        if not (path / "plain").is_dir():
+            return None if with_twin else [read_metrics(path)]
+        return [read_metrics(path), read_metrics(path / "plain")]
     except (OSError, ValueError):
         return None
 

@@ -8,6 +8,7 @@ import report
 from config import RunConfig
 from data import medmnist_names
 from data import short_name
+from models import has_twin
 from models import twin_of
 from recipes import recipe_for
 from run_directory import finished_results
@@ -116,7 +117,9 @@ def run(configs, output, run_one, twin=True, logs=(), compare=False):
         dataset = short_name(config.dataset)
         folder = output / f"{dataset}_{model}_seed{config.seed}"
         name = f"[{number}/{len(runs)}] {dataset}, {model}, seed"
-        finished = finished_results(folder, config.settings())
+        finished = finished_results(
+            folder, config.settings(), twin and has_twin(config.model)
+        )
         state = "finished before" if finished else "training"
         print(f"{name} {config.seed}: {state}")
         found = finished or run_one(

@@ -28,13 +28,16 @@ def load_textures(size, seed=0):
     """Returns `{split: (images, labels)}`.
 
     Args:
-        size: int, height and width of a crop in pixels, at most 80.
+        size: int, height and width of a crop in pixels, at most 64.
         seed: int, decides where crops are cut.
 
     Returns:
         Dict of `"train"`, `"val"`, `"test"` to a pair of arrays: images
         `(n, size, size, 1)` float32 of zero mean and unit deviation each, and
         labels `(n,)` int64.
+
+    Raises:
+        ValueError: if `size` is larger.
     """
     if size > 64:
         raise ValueError(

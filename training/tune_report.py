@@ -177,7 +177,7 @@ def write_report(trials, root, output):
         "marks the Pareto front: nothing is better with as few parameters.",
     ]
     if ranked(trials):
-        plots.plot_pareto(frame, output / "pareto.png")
+        plots.plot_trials(frame, output / "pareto.png")
         lines += ["", "![Accuracy against parameters](pareto.png)"]
     write_text(output / "search.md", "\n".join(lines) + "\n")
 

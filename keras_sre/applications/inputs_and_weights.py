@@ -7,8 +7,6 @@ from keras import layers
 
 from keras_sre.applications.blocks import channels_axis
 
-SHIPPED_WEIGHTS = ()
-
 
 def make_inputs(input_tensor, input_shape, default_shape):
     """Returns the input of a network.
@@ -61,17 +59,16 @@ def check_weights(weights):
         return None
     path = os.fspath(weights)
     if not path.endswith((".keras", ".weights.h5")):
-        shipped = ", ".join(map(repr, SHIPPED_WEIGHTS)) or "none so far"
         raise ValueError(
-            f"Received weights={path!r}. Expected None, the path of a .keras "
-            f"or .weights.h5 file, or shipped weights ({shipped})."
+            f"Received weights={path!r}. Expected None or the path of a .keras "
+            "or .weights.h5 file; no weights are shipped by name."
         )
     if not os.path.isfile(path):
         raise ValueError(f"Received weights={path!r}. There is no such file.")
     return path
 
 
-def at_least_float32():
+def probabilities_dtype():
     """Returns the type of probabilities: mixed precision leaves them as is."""
     policy = keras.config.dtype_policy()
     return policy.variable_dtype if policy.name.startswith("mixed") else policy

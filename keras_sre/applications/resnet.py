@@ -25,6 +25,7 @@ from keras_sre.applications.ring_model import RingModel
 from keras_sre.layers import FusedBatchNormalization
 
 STEMS = ("auto", "small", "large", "official")
+WIDTH = 64  # filters of the first stage
 NUM_STAGES = 4
 
 _DOC = """{name} in {rank}D, as a functional `keras.Model`.
@@ -49,7 +50,8 @@ _DOC = """{name} in {rank}D, as a functional `keras.Model`.
         classes: int, the number of classes.
         classifier_activation: activation of the classifier; `None` returns
             logits.
-        kernel_sizes: tuple of {num_stages} odd ints, one per stage.
+        kernel_sizes: tuple of {num_stages} odd ints, one per stage (default:
+            {kernel_sizes}), or one int for all.
         num_rings: `None` (the paper's default for each kernel), or a tuple of
             {num_stages} ints, one per stage.
         ring_profile: as in `keras_sre.SREConv{rank}D`.
@@ -57,7 +59,7 @@ _DOC = """{name} in {rank}D, as a functional `keras.Model`.
             more than one tap.
         harmonic_fraction: as in `keras_sre.SREConv{rank}D`.
         width: int, filters of the first stage; each further stage has twice
-            as many.
+            as many (default: {width}).
         stem: `"small"` (the official one: a {stem_kernel} ring convolution at
             full size), `"large"` (the same, then down-sampled by 4) or
             `"auto"`: `"small"` where the shorter known side is below
@@ -111,7 +113,7 @@ def _variant(rank, depth):
         ring_profile="hard",
         harmonics=(),
         harmonic_fraction=0.5,
-        width=64,
+        width=WIDTH,
         stem="auto",
         name=model_name,
     ):
@@ -175,6 +177,8 @@ def _variant(rank, depth):
         num_stages=NUM_STAGES,
         example_shape=(28,) * rank + (1,),
         input_shape=family.input_shape,
+        kernel_sizes=family.kernel_sizes,
+        width=WIDTH,
         stem_kernel="x".join([str(family.stem_size)] * rank),
         large_from=family.large_from,
         **family.words,
@@ -232,7 +236,7 @@ def apply_head(x, include_top, pooling, classes, classifier_activation):
         x = layers.Dense(
             classes,
             activation=classifier_activation,
-            dtype=inputs_and_weights.at_least_float32(),
+            dtype=inputs_and_weights.probabilities_dtype(),
             name="predictions",
         )(x)
     return x

@@ -10,7 +10,8 @@ class RingModel(keras.Model):
     Keras leaves XLA off on TensorFlow without an accelerator. Ring convolutions
     compile themselves there; what is between them, and the copies from one to
     the next, take a fifth of the time of predictions. (A training step gains
-    nothing: TensorFlow's own fused batch normalisation is as fast.)
+    nothing: TensorFlow's own fused batch normalisation is as fast.) With
+    `run_eagerly=True` nothing is compiled.
 
     The optimizer's variables are made before the first step. TensorFlow traces
     a step that makes variables twice, a second for a ResNet-18.

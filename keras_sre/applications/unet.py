@@ -87,6 +87,11 @@ def SREUNet(
     weights = inputs_and_weights.check_weights(weights)
     width = validation.positive_int(width, "width")
     classes = validation.positive_int(classes, "classes")
+    if isinstance(kernel_sizes, int):
+        raise ValueError(
+            f"Received kernel_sizes={kernel_sizes}. Expected a tuple of odd "
+            "ints, one per level."
+        )
     num_levels = max(1, len(kernel_sizes))
     kernel_sizes = validation.ints_per_axis(
         kernel_sizes, num_levels, "kernel_sizes", axis="level"
@@ -131,7 +136,7 @@ def SREUNet(
             classes,
             1,
             activation=classifier_activation,
-            dtype=inputs_and_weights.at_least_float32(),
+            dtype=inputs_and_weights.probabilities_dtype(),
             name="predictions",
         )(x)
     if input_tensor is not None:

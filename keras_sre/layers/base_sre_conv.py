@@ -2,7 +2,7 @@
 
 from keras_sre import validation
 from keras_sre.layers.base_ring_layer import BaseRingLayer
-from keras_sre.ops.ring_conv import RingConvConfig
+from keras_sre.ops.config import RingConvConfig
 from keras_sre.ops.ring_conv import ring_conv
 
 

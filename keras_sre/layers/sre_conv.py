@@ -19,9 +19,10 @@ class SREConv2D(BaseSREConv):
     Exactness: at stride 1 the layer commutes with the eight symmetries of the
     square grid (90-degree turns and flips) exactly, up to rounding, with
     `"same"` and `"valid"` padding. At other angles it does up to sampling
-    error, which the profiles `"area"` and `"linear"` make 1.4 to 2.9 times
-    smaller. A stride keeps exactness only if it samples symmetrically: on a
-    map of side `n`, if `(n - kernel_size) % strides == 0` (`"valid"`), or if
+    error, which the profiles `"area"` and `"linear"` make 1.7 to 2.7 times
+    smaller (`training/benchmark.py --suite equivariance`). A stride keeps
+    exactness only if it samples symmetrically: on a map of side `n`, if
+    `(n - kernel_size) % strides == 0` (`"valid"`), or if
     `(ceil(n / strides) - 1) * strides + kernel_size - n` is even and not
     negative (`"same"`). `SymmetricPooling2D` down-samples exactly at every
     size. Half-precision types are symmetric up to their own rounding.

@@ -185,6 +185,8 @@ class SREConv2DTranspose(BaseSREConvTranspose):
 
     Attributes:
         ring_kernel: the ring weights, `(num_rings, filters, channels)`.
+        log_sigma: with `"gaussian"`, the logarithm of how far each ring's
+            weights reach, in rings, of shape `(num_rings,)`; else `None`.
         kernel: the ordinary kernel that they stand for, of shape
             `kernel_size + (filters, channels)`, as in Keras.
 

@@ -48,6 +48,8 @@ class SREDepthwiseConv2D(BaseRingLayer):
     Attributes:
         ring_kernel: the ring weights, `(num_rings, channels,
             depth_multiplier)`.
+        log_sigma: with `"gaussian"`, the logarithm of how far each ring's
+            weights reach, in rings, of shape `(num_rings,)`; else `None`.
         kernel: the ordinary kernel that they stand for, of shape
             `kernel_size + (channels, depth_multiplier)`, as in Keras.
 

@@ -28,6 +28,9 @@ class BaseSymmetricPooling(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
 
     def call(self, inputs):
+        if self.mode == "average" and not _is_float(inputs.dtype):
+            dtype = keras.backend.result_type(self.compute_dtype, float)
+            inputs = ops.cast(inputs, dtype)  # means are fractions
         first_axis = 1 if self.data_format == "channels_last" else 2
         sizes = inputs.shape[first_axis : first_axis + self.rank]
         # Ordinary pooling is symmetric where it divides the size.
@@ -132,9 +135,14 @@ def _taps(x, axis, stride, before, after, empty):
     ]
 
 
+def _is_float(dtype):
+    return "float" in keras.backend.standardize_dtype(dtype)
+
+
 def _lowest(dtype):
-    dtype = keras.backend.standardize_dtype(dtype)
-    return np.iinfo(dtype).min if "int" in dtype else float("-inf")
+    if _is_float(dtype):
+        return float("-inf")
+    return np.iinfo(keras.backend.standardize_dtype(dtype)).min
 
 
 @keras.saving.register_keras_serializable(package="keras_sre")
@@ -143,9 +151,9 @@ class SymmetricPooling2D(BaseSymmetricPooling):
 
     Ordinary strided pooling samples off-centre on some sizes (3x3 at stride 2
     on even maps, 2x2 on odd ones), which breaks the symmetry of everything
-    after it. Here windows are always centred: where `pool_size` divides the
-    size, or leaves an even remainder on both sides, they are `pool_size` wide;
-    else one tap wider with half weight on its ends. At `pool_size=2` these are
+    after it. Here windows are always centred: where `ceil(size / pool_size) *
+    pool_size - size` is even they are `pool_size` wide, else one tap wider with
+    half weight on their ends. At `pool_size=2` these are
     the mean of two taps on even sizes and the weights `[1, 2, 1] / 4` on odd
     ones. Taps outside the map do not count, so that constant maps stay
     constant.
@@ -153,7 +161,8 @@ class SymmetricPooling2D(BaseSymmetricPooling):
     Args:
         pool_size: int or tuple of 2 ints, at least 1: the down-sampling
             factor of each axis.
-        mode: `"average"` or `"max"`, the largest value in the same windows.
+        mode: `"average"` (of integers too, as floats) or `"max"`, the largest
+            value in the same windows.
         data_format: `"channels_last"` or `"channels_first"`; `None` takes
             `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype` of `keras.layers.Layer`.
@@ -192,6 +201,9 @@ class SymmetricPooling1D(BaseSymmetricPooling):
     Output shape:
         `(batch_size, ceil(steps / pool_size), channels)`, or channels first.
 
+    Raises:
+        ValueError: as in `SymmetricPooling2D`.
+
     Example:
 
     >>> x = np.arange(5, dtype="float32").reshape(1, 5, 1)
@@ -216,6 +228,9 @@ class SymmetricPooling3D(BaseSymmetricPooling):
     Output shape:
         As the input, each spatial axis divided by its `pool_size` and rounded
         up.
+
+    Raises:
+        ValueError: as in `SymmetricPooling2D`.
 
     Example:
 

@@ -57,8 +57,15 @@ class SymmetricUpsampling(keras.layers.Layer):
         return x
 
     def compute_output_shape(self, input_shape):
-        shapes = [tuple(shape) for shape in input_shape]
-        if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
+        shapes = [
+            tuple(shape) if isinstance(shape, (tuple, list)) else shape
+            for shape in input_shape
+        ]
+        if not (
+            len(shapes) == 2
+            and all(isinstance(shape, tuple) for shape in shapes)
+            and len(shapes[0]) == len(shapes[1])
+        ):
             raise ValueError(
                 f"Received maps of shapes {shapes}. Expected a list of two with"
                 " as many axes: the map, and one of the size wanted."

@@ -41,7 +41,6 @@ from keras import ops
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import has_compiler
 from keras_sre.ops.backend import untraced
-from keras_sre.ops.config import RingConvConfig
 from keras_sre.ops.expansion import expand_kernels
 from keras_sre.ops.factorised import depthwise_ring_conv
 from keras_sre.ops.factorised import pad
@@ -52,7 +51,6 @@ from keras_sre.ops.ring_depthwise_conv import ring_depthwise_conv
 
 __all__ = [
     "IMPLEMENTATIONS",
-    "RingConvConfig",
     "fastest_implementation",
     "ring_conv",
 ]
@@ -90,6 +88,7 @@ def ring_conv(
 
     Example:
 
+    >>> from keras_sre.ops.config import RingConvConfig
     >>> config = RingConvConfig((5,), padding="same")
     >>> x, ring_kernel = ops.ones((1, 8, 2)), ops.ones((3, 2, 4))
     >>> tuple(ring_conv(x, (ring_kernel,), config).shape)
@@ -128,6 +127,7 @@ def fastest_implementation(config):
 
     Example:
 
+    >>> from keras_sre.ops.config import RingConvConfig
     >>> fastest_implementation(RingConvConfig((9, 9)))
     'slices'
     """
