@@ -176,14 +176,14 @@ def test_max_keeps_what_is_lowest():
     assert to_numpy(pooled).ravel().tolist() == [-5, -4, -2, -1]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
-@pytest.mark.parametrize("size", [6, 7])
-def test_means_of_integers_are_fractions(size, dtype, rng):
-    x = rng.integers(0, 9, size=(2, size, 5, 3)).astype(dtype)
-    for layer in (SymmetricPooling2D(), SymmetricPooling2D(dtype="int32")):
-        y = layer(x)
-        assert keras.backend.standardize_dtype(y.dtype) == "float32"
-        assert_close(y, SymmetricPooling2D()(x.astype("float32")))
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_means_of_integers_are_fractions(dtype):
+    for size, expected in ((4, [0.5, 2.5]), (5, [1 / 3, 2, 11 / 3])):
+        x = np.arange(size, dtype=dtype).reshape(1, size, 1)
+        for layer in (SymmetricPooling1D(), SymmetricPooling1D(dtype="int32")):
+            y = layer(x)
+            assert keras.backend.standardize_dtype(y.dtype) == "float32"
+            np.testing.assert_allclose(to_numpy(y).ravel(), expected, 1e-6)
 
 
 @pytest.mark.skipif(

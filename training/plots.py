@@ -21,6 +21,7 @@ STYLES = (
 )
 SHEET_ANGLES = (0, 30, 45, 60, 90, 135)
 SHEET_IMAGES = 6
+BESIDE = {"xytext": (5, -11), "textcoords": "offset points", "fontsize": 7}
 MOST_VALUES = 40  # classes whose confusion is written in numbers
 
 
@@ -250,15 +251,10 @@ def plot_networks(results, path):
         panel.annotate(
             f"{result['model']}, {trained([result])}",
             (params, accuracy),
-            xytext=(6, -10),
-            textcoords="offset points",
-            fontsize=8,
+            **BESIDE,
         )
-    panel.set_xscale("log")
-    panel.set_xlabel("parameters")
-    panel.set_ylabel("test accuracy, mean over angles (%)")
+    _set_axes(panel, "test accuracy, mean over angles (%)")
     panel.set_title(_short(names[0], 60), fontsize=10)
-    panel.grid(alpha=0.3)
     save(figure, path)
 
 
@@ -299,16 +295,19 @@ def plot_trials(frame, path):
         panel.annotate(
             row["kernel_sizes"],
             (row["parameters"], 100 * row["val_rotated_accuracy"]),
-            xytext=(4, -12),
-            textcoords="offset points",
-            fontsize=7,
+            **BESIDE,
         )
-    panel.set_xscale("log")
-    panel.set_xlabel("parameters")
-    panel.set_ylabel("validation accuracy, mean over angles (%)")
-    panel.grid(alpha=0.3)
+    _set_axes(panel, "validation accuracy, mean over angles (%)")
     panel.legend()
     save(figure, path)
+
+
+def _set_axes(panel, label):
+    """Has a panel show accuracy, with this label, against parameters."""
+    panel.set_xscale("log")
+    panel.set_xlabel("parameters")
+    panel.set_ylabel(label)
+    panel.grid(alpha=0.3)
 
 
 def _axis(key):

@@ -153,10 +153,9 @@ class SymmetricPooling2D(BaseSymmetricPooling):
     on even maps, 2x2 on odd ones), which breaks the symmetry of everything
     after it. Here windows are always centred: where `ceil(size / pool_size) *
     pool_size - size` is even they are `pool_size` wide, else one tap wider with
-    half weight on their ends. At `pool_size=2` these are
-    the mean of two taps on even sizes and the weights `[1, 2, 1] / 4` on odd
-    ones. Taps outside the map do not count, so that constant maps stay
-    constant.
+    half weight on their ends. At `pool_size=2` these are the mean of two taps
+    on even sizes and the weights `[1, 2, 1] / 4` on odd ones. Taps outside the
+    map do not count, so that constant maps stay constant.
 
     Args:
         pool_size: int or tuple of 2 ints, at least 1: the down-sampling

@@ -1,7 +1,7 @@
 """The factorised form: ring sums, one pointwise product, and the gradient.
 
-Within a tile maps are `(..., groups, channels of a group)` and weights
-`(groups, inputs, outputs)`.
+Within a tile maps are `(..., groups, channels of a group)`; for the weights see
+`products.py`.
 """
 
 import dataclasses
@@ -13,47 +13,25 @@ from keras import ops
 
 from keras_sre.ops.backend import at_least_float32
 from keras_sre.ops.backend import compiled
+from keras_sre.ops.maps import merge_groups
+from keras_sre.ops.maps import pad
+from keras_sre.ops.maps import split_groups
+from keras_sre.ops.maps import spread
+from keras_sre.ops.products import outer
+from keras_sre.ops.products import product
+from keras_sre.ops.products import to_ring_kernel
+from keras_sre.ops.products import weight_matrices
+from keras_sre.ops.products import weights_of_rings
 from keras_sre.ops.responses import join
 from keras_sre.ops.responses import split
 from keras_sre.ops.responses import split_parts
 from keras_sre.ops.responses import to_directions
 from keras_sre.ops.responses import to_gradients
 from keras_sre.ops.responses import to_outputs
-from keras_sre.ops.ring_sum import depthwise_ring_means
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.ring_sum import sum_of_ring_sums
-from keras_sre.ops.ring_sum import tap_sums
 from keras_sre.ops.tiling import exceeds_cache
 from keras_sre.ops.tiling import map_tiles
-
-
-def depthwise_ring_conv(x, ring_kernels, config):
-    """Ring convolution by the backend's depthwise convolution."""
-    groups, inside = config.groups, None
-    if config.padding != "same" or max(config.strides) > 1:
-        x = pad(x, config.paddings(ops.shape(x)[1:-1]))
-        inside = (slice(None),) + tuple(
-            slice(span // 2, span // 2 - span or None, stride)
-            for span, stride in zip(config.spans, config.strides, strict=True)
-        )
-
-    def respond(filters, weights):
-        means = depthwise_ring_means(x, filters, config.dilation_rate)
-        if inside:
-            means = [mean[inside] for mean in means]
-        if groups == 1:
-            return _pointwise(join(means), weights[0])
-        return _product(join(_split_groups(m, groups) for m in means), weights)
-
-    responses = [
-        [
-            respond(filters, _mean_weights(ring_kernel, filters, groups))
-            for filters in bank
-        ]
-        for bank, ring_kernel in zip(config.banks, ring_kernels, strict=True)
-    ]
-    outputs, _ = to_outputs(responses, config.orders)
-    return outputs if groups == 1 else _merge_groups(outputs)
 
 
 def slices_ring_conv(x, ring_kernels, config, training):
@@ -98,27 +76,27 @@ def _forward(config, x, *ring_kernels, with_directions=False):
 
     # Weights are made here, once, and not for each tile.
     if product_first:
-        parts = [_weights(k, groups, "cbf") for k in ring_kernels]
+        parts = [weight_matrices(k, groups, "cbf") for k in ring_kernels]
         weights, sizes = join(parts), [part.shape[-1] for part in parts]
     else:
-        weights = [_weights_of_rings(k, groups, apart) for k in ring_kernels]
+        weights = [weights_of_rings(k, groups, apart) for k in ring_kernels]
 
     def rings_first(x):
         x = pad(x, paddings)
-        for bank, weights_of_rings in zip(banks, weights, strict=True):
+        for bank, some_rings in zip(banks, weights, strict=True):
             yield [
                 _add(
-                    _product(
+                    product(
                         apply_rings(ring_sums, x, filters[rings], config),
                         matrix,
                     )
-                    for rings, matrix in weights_of_rings
+                    for rings, matrix in some_rings
                 )
                 for filters in bank
             ]
 
     def products_first(x):
-        maps = split(pad(_product(x, weights), paddings), sizes)
+        maps = split(pad(product(x, weights), paddings), sizes)
         for bank, x in zip(banks, maps, strict=True):
             yield [
                 apply_rings(sum_of_ring_sums, x, filters, config)
@@ -127,12 +105,12 @@ def _forward(config, x, *ring_kernels, with_directions=False):
 
     def tile(x):
         respond = products_first if product_first else rings_first
-        responses = list(respond(_split_groups(x, groups)))
+        responses = list(respond(split_groups(x, groups)))
         outputs, norms = to_outputs(responses, config.orders)
         if not with_directions:
-            return (_merge_groups(outputs),)
+            return (merge_groups(outputs),)
         directions = join(itertools.chain(*to_directions(responses, norms)))
-        return _merge_groups(outputs), _merge_groups(directions)
+        return merge_groups(outputs), merge_groups(directions)
 
     width = output_width if product_first else input_width
     num_outputs = 2 if with_directions else 1
@@ -159,7 +137,7 @@ def _backward(config, x, upstream, *tensors):
     input_width, output_width = _widths(config, x.shape[-1], ring_kernels)
     sum_input = 4 * input_width <= output_width or max(config.strides) > 1
     order = "fbc" if sum_input else "bfc"
-    weights = [_weights(k, groups, order) for k in ring_kernels]
+    weights = [weight_matrices(k, groups, order) for k in ring_kernels]
     if not sum_input:
         weights = ops.concatenate(weights, axis=1)
 
@@ -170,7 +148,7 @@ def _backward(config, x, upstream, *tensors):
         ):
             d_weight = []
             for filters, dy in zip(bank, parts, strict=True):
-                maps = spread(_product(dy, matrix), config.strides)
+                maps = spread(product(dy, matrix), config.strides)
                 maps = pad(maps, adjoint)
                 # The adjoint of a filter is the filter turned by 180 degrees.
                 flipped = (-1) ** order * filters
@@ -178,7 +156,7 @@ def _backward(config, x, upstream, *tensors):
                     apply_rings(sum_of_ring_sums, maps, flipped, stride_1)
                 )
                 sums = apply_rings(ring_sums, x, filters, config)
-                d_weight.append(_outer(sums, dy))
+                d_weight.append(outer(sums, dy))
             d_weights.append(_add(d_weight))
         return _add(dx), d_weights  # (groups, rings * channels, filters)
 
@@ -193,12 +171,12 @@ def _backward(config, x, upstream, *tensors):
             for order, bank, parts in zip(orders, banks, gradients, strict=True)
         ]
         joined = join(sums)
-        dx = _product(joined, weights)
-        d_weights = _outer(x, joined)  # (groups, channels, rings * filters)
+        dx = product(joined, weights)
+        d_weights = outer(x, joined)  # (groups, channels, rings * filters)
         return dx, split(d_weights, [s.shape[-1] for s in sums])
 
     def tile(x, upstream, *saved):
-        x, dy = _split_groups(x, groups), _split_groups(upstream, groups)
+        x, dy = split_groups(x, groups), split_groups(upstream, groups)
         sizes = [k.shape[-1] // groups for k in ring_kernels]
         directions = [[]]
         if saved:
@@ -206,12 +184,12 @@ def _backward(config, x, upstream, *tensors):
                 len(bank) if order else 0
                 for order, bank in zip(orders, banks, strict=True)
             ]
-            joined = _split_groups(saved[0], groups)
+            joined = split_groups(saved[0], groups)
             directions = split_parts(joined, sizes, counts)
         gradients = to_gradients(dy, directions, sizes)
         run = sum_input_tile if sum_input else sum_upstream_tile
         dx, d_weights = run(x, gradients)
-        return _merge_groups(dx), *d_weights
+        return merge_groups(dx), *d_weights
 
     dx, *d_weights = map_tiles(
         tile,
@@ -224,7 +202,7 @@ def _backward(config, x, upstream, *tensors):
     )
     order = "bcf" if sum_input else "cbf"
     return dx, *(
-        _to_ring_kernel(d_weight, ring_kernel.shape, order)
+        to_ring_kernel(d_weight, ring_kernel.shape, order)
         for d_weight, ring_kernel in zip(d_weights, ring_kernels, strict=True)
     )
 
@@ -239,86 +217,6 @@ def _widths(config, channels, ring_kernels):
     return channels * sum(counts), output_width
 
 
-def _weights(ring_kernel, groups, order):
-    """Returns ring weights as matrices, `(groups, inputs, outputs)`.
-
-    `order` names the last three axes before two are merged: rings `b`,
-    channels `c` and filters `f`. Rings stay with their neighbour: `"bcf"` is
-    `(groups, b * c, f)`, `"cbf"` is `(groups, c, b * f)`.
-    """
-    num_rings, channels, _ = ring_kernel.shape
-    axes = {"b": 0, "c": 1, "f": 3}
-    axis_by_axis = ops.reshape(ring_kernel, (num_rings, channels, groups, -1))
-    axis_by_axis = ops.transpose(
-        axis_by_axis, (2, *(axes[axis] for axis in order))
-    )
-    first, second, third = axis_by_axis.shape[1:]
-    if order[0] == "b":
-        return ops.reshape(axis_by_axis, (groups, first * second, third))
-    return ops.reshape(axis_by_axis, (groups, first, second * third))
-
-
-def _weights_of_rings(ring_kernel, groups, apart):
-    """Returns `(rings, weights)`, of all rings or of one at a time.
-
-    One product for each is faster where, side by side, they would be copied.
-    """
-    num_rings = ring_kernel.shape[0]
-    step = 1 if apart else num_rings
-    some_rings = [slice(i, i + step) for i in range(0, num_rings, step)]
-    return [
-        (rings, _weights(ring_kernel[rings], groups, "bcf"))
-        for rings in some_rings
-    ]
-
-
-def _to_ring_kernel(weights, shape, order):
-    """Undoes `_weights` of order `"bcf"` or `"cbf"`."""
-    num_rings, channels, _ = shape
-    first, axes = num_rings, (1, 2, 0, 3)
-    if order == "cbf":
-        first, axes = channels, (2, 1, 0, 3)
-    second = num_rings * channels // first
-    axis_by_axis = ops.reshape(weights, (weights.shape[0], first, second, -1))
-    return ops.reshape(ops.transpose(axis_by_axis, axes), shape)
-
-
-def _product(x, weights):
-    groups, num_inputs, num_outputs = weights.shape
-    if groups == 1:
-        outputs = ops.matmul(ops.reshape(x, (-1, num_inputs)), weights[0])
-    else:
-        rows = ops.reshape(x, (-1, groups, num_inputs))
-        outputs = ops.einsum("ngi,gio->ngo", rows, weights)
-    return ops.reshape(outputs, (*ops.shape(x)[:-1], num_outputs))
-
-
-def _mean_weights(ring_kernel, filters, groups):
-    """Returns `_weights` of ring means instead of ring sums."""
-    scale = ops.cast(tap_sums(filters), ring_kernel.dtype)
-    return _weights(ring_kernel * scale[:, None, None], groups, "bcf")
-
-
-def _pointwise(x, weights):
-    """As `_product` for one group, by a convolution: edge runtimes like it."""
-    shape = ops.shape(x)
-    if len(shape) == 5:  # they have no good one in 3D
-        x = ops.reshape(x, (-1, *shape[2:]))
-    kernel = ops.reshape(weights, (1,) * (len(x.shape) - 2) + weights.shape)
-    outputs = ops.conv(x, kernel, data_format="channels_last")
-    if len(shape) == 5:
-        outputs = ops.reshape(outputs, (-1, *shape[1:-1], weights.shape[-1]))
-    return outputs
-
-
-def _outer(x, y):
-    """Returns `x.T @ y` over all positions, `(groups, inputs, outputs)`."""
-    x, y = (ops.reshape(t, (-1, *t.shape[-2:])) for t in (x, y))
-    if x.shape[1] == 1:
-        return ops.matmul(ops.transpose(x[:, 0]), y[:, 0])[None]
-    return ops.einsum("ngi,ngo->gio", x, y)
-
-
 def apply_rings(function, x, filters, config):
     """Runs `ring_sums` or `sum_of_ring_sums`, adding in at least float32."""
     dtype = x.dtype
@@ -330,37 +228,3 @@ def apply_rings(function, x, filters, config):
 
 def _add(tensors):
     return functools.reduce(operator.add, tensors)
-
-
-def pad(x, paddings):
-    """Pads spatial axes with `(before, after)` zeros."""
-    if all(
-        isinstance(pad, int) and pad == 0 for pads in paddings for pad in pads
-    ):
-        return x
-    unpadded = len(x.shape) - 1 - len(paddings)
-    return ops.pad(x, [(0, 0), *paddings] + [(0, 0)] * unpadded)
-
-
-def spread(x, strides):
-    """Puts `stride - 1` zeros between neighbours along each spatial axis."""
-    for axis, stride in enumerate(strides, start=1):
-        if stride > 1:
-            shape = list(ops.shape(x))
-            x = ops.expand_dims(x, axis + 1)
-            widths = [(0, 0)] * len(x.shape)
-            widths[axis + 1] = (0, stride - 1)
-            shape[axis] *= stride
-            x = ops.reshape(ops.pad(x, widths), shape)
-            x = x[(slice(None),) * axis + (slice(None, 1 - stride),)]
-    return x
-
-
-def _split_groups(x, groups):
-    shape = tuple(ops.shape(x)[:-1])
-    return ops.reshape(x, (*shape, groups, x.shape[-1] // groups))
-
-
-def _merge_groups(x):
-    *shape, groups, channels = ops.shape(x)
-    return ops.reshape(x, (*shape, groups * channels))

@@ -28,10 +28,10 @@ measured, but `"dense"` for single taps, which are a product alone, and for
 grouped kernels where nothing fuses the slices (torch). A few strided layers on
 torch are faster by another one.
 
-The first is in `factorised.py`: where there are fewer channels than filters the
-ring sums are those of `x`, else (stride 1) those of the product, whichever is
-narrower. On the CPU large maps are worked on a few images at a time
-(`tiling.py`).
+The first is in `factorised.py`, the second in `factorised_depthwise.py`. In the
+first the ring sums are those of `x` where there are fewer channels than
+filters, else (stride 1) those of the product, whichever is narrower. On the CPU
+large maps are worked on a few images at a time (`tiling.py`).
 """
 
 import math
@@ -42,9 +42,9 @@ from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import has_compiler
 from keras_sre.ops.backend import untraced
 from keras_sre.ops.expansion import expand_kernels
-from keras_sre.ops.factorised import depthwise_ring_conv
-from keras_sre.ops.factorised import pad
 from keras_sre.ops.factorised import slices_ring_conv
+from keras_sre.ops.factorised_depthwise import depthwise_ring_conv
+from keras_sre.ops.maps import pad
 from keras_sre.ops.responses import split_parts
 from keras_sre.ops.responses import to_outputs
 from keras_sre.ops.ring_depthwise_conv import ring_depthwise_conv

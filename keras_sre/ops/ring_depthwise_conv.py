@@ -22,8 +22,8 @@ from keras_sre.ops.backend import compiled_with_gradient
 from keras_sre.ops.backend import has_compiler
 from keras_sre.ops.backend import untraced
 from keras_sre.ops.expansion import expand_kernel
-from keras_sre.ops.factorised import pad
-from keras_sre.ops.factorised import spread
+from keras_sre.ops.maps import pad
+from keras_sre.ops.maps import spread
 from keras_sre.ops.ring_sum import ring_sums
 
 

@@ -1,0 +1,37 @@
+"""How maps are padded, spread and split into groups."""
+
+from keras import ops
+
+
+def pad(x, paddings):
+    """Pads spatial axes with `(before, after)` zeros."""
+    if all(
+        isinstance(pad, int) and pad == 0 for pads in paddings for pad in pads
+    ):
+        return x
+    unpadded = len(x.shape) - 1 - len(paddings)
+    return ops.pad(x, [(0, 0), *paddings] + [(0, 0)] * unpadded)
+
+
+def spread(x, strides):
+    """Puts `stride - 1` zeros between neighbours along each spatial axis."""
+    for axis, stride in enumerate(strides, start=1):
+        if stride > 1:
+            shape = list(ops.shape(x))
+            x = ops.expand_dims(x, axis + 1)
+            widths = [(0, 0)] * len(x.shape)
+            widths[axis + 1] = (0, stride - 1)
+            shape[axis] *= stride
+            x = ops.reshape(ops.pad(x, widths), shape)
+            x = x[(slice(None),) * axis + (slice(None, 1 - stride),)]
+    return x
+
+
+def split_groups(x, groups):
+    shape = tuple(ops.shape(x)[:-1])
+    return ops.reshape(x, (*shape, groups, x.shape[-1] // groups))
+
+
+def merge_groups(x):
+    *shape, groups, channels = ops.shape(x)
+    return ops.reshape(x, (*shape, groups * channels))
