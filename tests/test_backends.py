@@ -155,3 +155,93 @@ for layer, shape in (
 def test_lowers_for_a_gpu_without_one():
     pytest.importorskip("jax")
     run("jax", LOWERING)
+
+
+# As if there were a GPU, whose kernel is then run step by step.
+KERNEL = """
+import contextlib, functools
+import jax, keras, numpy as np
+from jax import export
+from helpers import assert_close, gradients, to_numpy
+from keras_sre import SREConv1D, SREConv2D, SREConv3D
+from keras_sre.ops import factorised, ring_conv, ring_sum_kernel
+from keras_sre.ops.config import RingConvConfig
+
+ring_sum_kernel.on_cpu = ring_conv.on_cpu = lambda: False
+kernel = factorised.ring_sums_by_kernel
+calls = []
+
+def by_kernel(x, *arguments):
+    calls.append(x.shape)
+    return kernel(x, *arguments, interpret=True)
+
+factorised.ring_sums_by_kernel = by_kernel
+
+def check(layer, shape, used, tolerance=1e-5):
+    layer.build(shape)
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    weights = [w.value for w in layer.weights]
+    found = []
+    for implementation in ("auto", "dense"):
+        layer.implementation = implementation
+        calls.clear()
+        call = lambda x, *w: layer.stateless_call(w, [], x, training=True)[0]
+        y = to_numpy(call(x, *weights)).astype("float32")
+        upstream = np.random.default_rng(1).normal(size=y.shape)
+        found.append((y, *gradients(
+            call, x, *weights, upstream=upstream.astype(layer.compute_dtype)
+        )))
+        assert bool(calls) == (used and implementation == "auto"), calls
+    for ours, dense in zip(*found):
+        assert_close(
+            ours.astype("float32"), dense.astype("float32"), tolerance
+        )
+
+image, volume = (2, 9, 7, 6), (1, 6, 5, 7, 3)
+check(SREConv2D(8, 5, padding="same"), image, True)
+check(SREConv2D(2, 5, ring_profile="area"), image, True)
+check(SREConv2D(24, 3, padding="same", harmonics=(1, 2)), image, True)
+check(SREConv2D(4, 3, padding="same", dtype="mixed_bfloat16"), image, True, .02)
+check(SREConv3D(4, 3, padding="same", harmonics=(1,)), volume, True)
+check(SREConv2D(8, 5, 2, "same"), image, False)
+check(SREConv2D(8, 3, dilation_rate=2), image, False)
+check(SREConv2D(8, 3, groups=2), image, False)
+check(SREConv1D(8, 5), (2, 9, 3), False)
+
+x = np.ones(image, "float32")
+ones = (1, 1)
+config = RingConvConfig((5, 5), None, True, "hard", None, ones, "same", ones)
+fastest = lambda x: ring_conv.fastest_implementation(x, config)
+assert ring_sum_kernel.has_kernel(x, config)
+assert not ring_sum_kernel.has_kernel(x.astype("float64"), config)
+assert fastest(keras.ops.ones(image, "bfloat16")) == "slices"
+ring_sum_kernel.MAX_ELEMENTS = x.size * 3 - 1
+assert not ring_sum_kernel.has_kernel(x, config)
+ring_sum_kernel.MAX_ELEMENTS = 2**31
+keras.distribution.set_distribution(keras.distribution.DataParallel())
+assert not ring_sum_kernel.has_kernel(x, config)
+assert fastest(keras.ops.ones(image, "bfloat16")) == "dense"
+assert fastest(keras.ops.ones(image)) == "slices"
+keras.distribution.set_distribution(None)
+
+factorised.ring_sums_by_kernel = kernel
+factorised.compiled = lambda function, config, *tensors: (
+    jax.jit(functools.partial(function, config))(*tensors)
+)
+layer = SREConv2D(8, 5, padding="same")
+layer.build(image)
+for platform, kernels in (("cuda", 1), ("cpu", 0)):
+    text = export.export(
+        jax.jit(lambda x: layer(x)),
+        platforms=[platform],
+        disabled_checks=[
+            export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")
+        ],
+    )(x).mlir_module()
+    assert text.count("__gpu$xla.gpu.triton") == kernels, text
+"""
+
+
+def test_ring_sums_by_one_kernel_on_a_gpu():
+    pytest.importorskip("jax.experimental.pallas.triton")
+    run("jax", KERNEL)

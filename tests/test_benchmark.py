@@ -2,16 +2,24 @@
 
 import dataclasses
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import benchmark
 import benchmark_equivariance
+import benchmark_gpu
 import benchmark_layers
 import benchmark_models
+import keras
 import pytest
 import timing
 from config import RunConfig
 from helpers import needs_export
 from models import build_model
+
+from keras_sre import SREConv2D
 
 
 def run(suite, tmp_path, *options):
@@ -150,6 +158,58 @@ def test_equivariance_of_trained_networks(tmp_path, monkeypatch):
     assert rings["error"] > 1e-3
 
 
+GPU = """
+import dataclasses, sys
+import benchmark, benchmark_gpu, benchmark_models
+benchmark_gpu.check_gpu = lambda: None  # the CPU will do
+benchmark_gpu.MATRIX_SIZE, benchmark_gpu.COPY_BYTES = 16, 256
+benchmark_gpu.SETTINGS = {"8 x 8": ("2D", (8, 8, 1), 2)}
+setting = benchmark_models.SETTINGS["2D"]
+networks = ("plain 3 3 3 3", "SRE 3 3 3 3")
+benchmark_models.SETTINGS["2D"] = dataclasses.replace(
+    setting, width=2, networks={n: setting.networks[n] for n in networks}
+)
+benchmark.main(sys.argv[1:])
+"""
+
+
+def test_gpu(tmp_path):
+    pytest.importorskip("jax")
+    output = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-c", GPU, "--suite", "gpu", "--repeats", "2"]
+        + ["--output", str(output)],
+        cwd=pathlib.Path(benchmark.__file__).parent,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "TFLOP/s" in done.stdout and "GB/s" in done.stdout
+    rows = json.loads(output.read_text())["gpu"][3:]
+    assert [(row["case"], row["what"]) for row in rows] == [
+        (f"8 x 8, {dtype}", what)
+        for dtype in ("float32", "bfloat16")
+        for what in ("plain 3 3 3 3", "SRE 3 3 3 3")
+    ]
+    for row in rows:
+        assert row["inference_ms"] > 0 and row["step_floor"] > 1
+    assert rows[2]["step_ratio"] == 1
+
+
+@pytest.mark.parametrize(
+    ("operations", "bytes_", "microseconds"),
+    [(400e12, 4e12, 67.1), (100e12, 4e12, 128.8)],
+)
+def test_floor_of_a_network_on_a_gpu(operations, bytes_, microseconds):
+    model = keras.Sequential(
+        [keras.Input((32, 32, 64)), SREConv2D(64, 5, padding="same")]
+    )
+    rates = {"products": {"float32": operations}, "bytes": bytes_}
+    seconds = benchmark_gpu.floor_seconds(model, 512, "float32", rates)
+    assert 1e6 * seconds == pytest.approx(microseconds, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -158,6 +218,7 @@ def test_equivariance_of_trained_networks(tmp_path, monkeypatch):
         (["--output", "no/such/folder.json"], "no folder no/such"),
         (["--suite", "models", "--torch-python", "no/python"], "no/python"),
         (["--suite", "models", "--torch-python", "false"], "cannot import"),
+        (["--suite", "gpu"], "needs a GPU and the JAX backend"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message):

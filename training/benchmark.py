@@ -3,6 +3,7 @@
     python training/benchmark.py --suite layers
     python training/benchmark.py --suite models
     KERAS_BACKEND=jax python training/benchmark.py --output FILE.json
+    KERAS_BACKEND=jax python training/benchmark.py --suite gpu
 
 `layers`: forward and training step of one convolution, images and volumes, in
 every implementation; its ratio to the plain 3-tap one and to one product of its
@@ -13,7 +14,8 @@ int8: size, latency of one image, memory. `equivariance`: the error of one layer
 on pictures turned by any angle, by ring profile; with `--runs`, how much the
 logits of trained networks change. `scaling`: seconds for 1000 images and memory
 against the size of images, the width and the size of the set, one process
-against two, and what all 18 tasks of MedMNIST cost at that rate.
+against two, and what all 18 tasks of MedMNIST cost at that rate. `gpu`: the
+networks on a GPU (JAX), float32 and bfloat16, beside what the GPU allows.
 
 What is compared runs in one process, in turn, so that a drifting machine drifts
 for all. Figures are medians with half the distance of the quartiles; the first
@@ -29,6 +31,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import benchmark_equivariance
+import benchmark_gpu
 import benchmark_layers
 import benchmark_litert
 import benchmark_models
@@ -44,6 +47,7 @@ SUITES = {
     "litert": benchmark_litert.run,
     "equivariance": benchmark_equivariance.run,
     "scaling": benchmark_scaling.run,
+    "gpu": benchmark_gpu.run,
 }
 
 
@@ -85,7 +89,9 @@ def main(argv=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--suite", choices=SUITES, help="(default: all)")
+    parser.add_argument(
+        "--suite", choices=SUITES, help="(default: all but gpu)"
+    )
     parser.add_argument(
         "--repeats", type=int, default=15, help="calls (or angles) counted (15)"
     )
@@ -128,7 +134,8 @@ def main(argv=None):
         "machine": platform.machine(),
     }
     try:
-        for suite in [args.suite] if args.suite else SUITES:
+        all_suites = [suite for suite in SUITES if suite != "gpu"]
+        for suite in [args.suite] if args.suite else all_suites:
             options = {
                 "models": {"torch_python": args.torch_python},
                 "equivariance": {"runs": args.runs},

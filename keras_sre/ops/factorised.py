@@ -30,6 +30,8 @@ from keras_sre.ops.responses import to_gradients
 from keras_sre.ops.responses import to_outputs
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.ring_sum import sum_of_ring_sums
+from keras_sre.ops.ring_sum_kernel import has_kernel
+from keras_sre.ops.ring_sum_kernel import ring_sums_by_kernel
 from keras_sre.ops.tiling import exceeds_cache
 from keras_sre.ops.tiling import map_tiles
 
@@ -71,7 +73,12 @@ def _forward(config, x, *ring_kernels, with_directions=False):
     banks, groups, channels = config.banks, config.groups, x.shape[-1]
     paddings = config.paddings(ops.shape(x)[1:-1])
     input_width, output_width = _widths(config, channels, ring_kernels)
-    product_first = input_width > output_width and max(config.strides) == 1
+    # The kernel makes sums of any map sooner than XLA those of a narrow one.
+    product_first = (
+        input_width > output_width
+        and max(config.strides) == 1
+        and not has_kernel(x, config)
+    )
     apart = exceeds_cache(x, input_width)
 
     # Weights are made here, once, and not for each tile.
@@ -82,14 +89,11 @@ def _forward(config, x, *ring_kernels, with_directions=False):
         weights = [weights_of_rings(k, groups, apart) for k in ring_kernels]
 
     def rings_first(x):
-        x = pad(x, paddings)
+        sums_of = _ring_sums_of(x, paddings, config)
         for bank, some_rings in zip(banks, weights, strict=True):
             yield [
                 _add(
-                    product(
-                        apply_rings(ring_sums, x, filters[rings], config),
-                        matrix,
-                    )
+                    product(sums_of(filters[rings]), matrix)
                     for rings, matrix in some_rings
                 )
                 for filters in bank
@@ -142,7 +146,7 @@ def _backward(config, x, upstream, *tensors):
         weights = ops.concatenate(weights, axis=1)
 
     def sum_input_tile(x, gradients):
-        x, dx, d_weights = pad(x, paddings), [], []
+        sums_of, dx, d_weights = _ring_sums_of(x, paddings, config), [], []
         for order, bank, matrix, parts in zip(
             orders, banks, weights, gradients, strict=True
         ):
@@ -155,17 +159,14 @@ def _backward(config, x, upstream, *tensors):
                 dx.append(
                     apply_rings(sum_of_ring_sums, maps, flipped, stride_1)
                 )
-                sums = apply_rings(ring_sums, x, filters, config)
-                d_weight.append(outer(sums, dy))
+                d_weight.append(outer(sums_of(filters), dy))
             d_weights.append(_add(d_weight))
         return _add(dx), d_weights  # (groups, rings * channels, filters)
 
     def sum_upstream_tile(x, gradients):
         sums = [
             _add(
-                apply_rings(
-                    ring_sums, pad(dy, adjoint), (-1) ** order * filters, config
-                )
+                _ring_sums_of(dy, adjoint, config)((-1) ** order * filters)
                 for filters, dy in zip(bank, parts, strict=True)
             )
             for order, bank, parts in zip(orders, banks, gradients, strict=True)
@@ -215,6 +216,26 @@ def _widths(config, channels, ring_kernels):
         for count, ring_kernel in zip(counts, ring_kernels, strict=True)
     )
     return channels * sum(counts), output_width
+
+
+def _ring_sums_of(x, paddings, config):
+    """Returns the function of filters that returns their ring sums of a map."""
+    if config.groups == 1 and has_kernel(x[..., 0, :], config):
+
+        def by_kernel(filters):
+            sums = ring_sums_by_kernel(
+                x[..., 0, :],
+                filters,
+                paddings,
+                lambda x: apply_rings(
+                    ring_sums, pad(x, paddings), filters, config
+                ),
+            )
+            return sums[..., None, :]
+
+        return by_kernel
+    padded = pad(x, paddings)
+    return lambda filters: apply_rings(ring_sums, padded, filters, config)
 
 
 def apply_rings(function, x, filters, config):

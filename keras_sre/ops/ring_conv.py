@@ -26,7 +26,9 @@ their outputs are the norms of what comes out (`responses.py`).
 `"auto"` is `"slices"`, which on the CPU was the fastest in nearly all cases
 measured, but `"dense"` for single taps, which are a product alone, and for
 grouped kernels where nothing fuses the slices (torch). A few strided layers on
-torch are faster by another one.
+torch are faster by another one. On a GPU it is `"slices"` where their sums have
+a kernel of their own (JAX, `ring_sum_kernel.py`), and `"dense"` for half
+precision where they have not: XLA's take 1.6 to 6 times as long.
 
 The first is in `factorised.py`, the second in `factorised_depthwise.py`. In the
 first the ring sums are those of `x` where there are fewer channels than
@@ -39,7 +41,9 @@ import math
 from keras import ops
 
 from keras_sre.ops.backend import as_tensor
+from keras_sre.ops.backend import at_least_float32
 from keras_sre.ops.backend import has_compiler
+from keras_sre.ops.backend import on_cpu
 from keras_sre.ops.backend import untraced
 from keras_sre.ops.expansion import expand_kernels
 from keras_sre.ops.factorised import slices_ring_conv
@@ -48,6 +52,7 @@ from keras_sre.ops.maps import pad
 from keras_sre.ops.responses import split_parts
 from keras_sre.ops.responses import to_outputs
 from keras_sre.ops.ring_depthwise_conv import ring_depthwise_conv
+from keras_sre.ops.ring_sum_kernel import has_kernel
 
 __all__ = [
     "IMPLEMENTATIONS",
@@ -96,11 +101,11 @@ def ring_conv(
     """
     inputs = as_tensor(inputs)
     ring_kernels = [as_tensor(ring_kernel) for ring_kernel in ring_kernels]
-    if implementation == "auto":
-        implementation = fastest_implementation(config)
     if data_format == "channels_first":
         # TensorFlow has no convolution of such maps on every CPU.
         inputs = ops.moveaxis(inputs, 1, -1)
+    if implementation == "auto":
+        implementation = fastest_implementation(inputs, config)
     if implementation == "dense":
         outputs = _dense(inputs, ring_kernels, config)
     elif implementation == "depthwise":
@@ -122,17 +127,26 @@ def ring_conv(
     return outputs
 
 
-def fastest_implementation(config):
+def fastest_implementation(inputs, config):
     """Returns what `"auto"` stands for.
+
+    Args:
+        inputs: tensor of shape `(batch, *spatial, channels)`.
+        config: `RingConvConfig`.
 
     Example:
 
     >>> from keras_sre.ops.config import RingConvConfig
-    >>> fastest_implementation(RingConvConfig((9, 9)))
+    >>> config = RingConvConfig((9,), padding="same")
+    >>> fastest_implementation(ops.ones((1, 8, 2)), config)
     'slices'
     """
-    single_tap = math.prod(config.kernel_size) == 1
-    if single_tap or (config.groups > 1 and not has_compiler()):
+    if math.prod(config.kernel_size) == 1:
+        return "dense"
+    if config.groups > 1 and not has_compiler():
+        return "dense"
+    half = at_least_float32(inputs).dtype != inputs.dtype
+    if half and not on_cpu() and not has_kernel(inputs, config):
         return "dense"
     return "slices"
 
