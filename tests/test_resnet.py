@@ -1,5 +1,7 @@
 """SRE-ResNet: official sizes and outputs, invariance, conventions."""
 
+import pathlib
+
 import keras
 import models
 import numpy as np
@@ -11,10 +13,13 @@ from helpers import golden_cases
 from helpers import gradients
 from helpers import to_numpy
 
+from keras_sre import applications
 from keras_sre.applications import SREResNet18
 from keras_sre.applications import SREResNet34
 from keras_sre.applications import SREResNet50
+from keras_sre.applications import inputs_and_weights
 
+ROOT = pathlib.Path(__file__).parents[1]
 SMALL = {"width": 8, "kernel_sizes": (5, 5, 3, 3), "classes": 3}
 
 
@@ -347,6 +352,57 @@ def test_weights_from_a_file(suffix, tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("name", inputs_and_weights.WEIGHTS)
+def test_weights_by_name(name):
+    path = ROOT / "saved_models" / name / "model.keras"
+    call = inputs_and_weights.WEIGHTS[name]
+    assert "SREResNet" in call
+    sizes = (28, 28, 28) if "3D" in call else (32, 32)
+    call = call.replace(
+        "(", f"(weights={name!r}, input_shape={(*sizes, 1)}, ", 1
+    )
+    if name == "retinamnist":
+        call = call.replace(", 1), classes", ", 3), classes")
+    model = eval(call, vars(applications))
+    expected = keras.models.load_model(path)
+    assert [layer.name for layer in model.layers[1:]] == [
+        layer.name for layer in expected.layers[1:]
+    ]
+    for found, weight in zip(
+        model.get_weights(), expected.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(found, weight)
+
+
+def test_weights_by_name_without_the_top():
+    options = {"width": 32, "kernel_sizes": (5, 5, 3, 3), "harmonics": (1, 2)}
+    options |= {"ring_profile": "linear", "weights": "pneumoniamnist"}
+    model = SREResNet18(
+        include_top=False, pooling="avg", input_shape=(45, 40, 1), **options
+    )
+    whole = keras.models.load_model(
+        ROOT / "saved_models" / "pneumoniamnist" / "model.keras"
+    )
+    for found, expected in zip(
+        model.get_weights(), whole.get_weights()[:-2], strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_named_weights_of_an_installation_without_them(monkeypatch, tmp_path):
+    installed = tmp_path / "lib" / "keras_sre" / "applications" / "weights.py"
+    monkeypatch.setattr(inputs_and_weights, "__file__", str(installed))
+    monkeypatch.setattr(
+        inputs_and_weights.sysconfig, "get_path", lambda name: str(tmp_path)
+    )
+    with pytest.raises(ValueError, match="'textures', which this installation"):
+        inputs_and_weights.check_weights("textures")
+    shared = tmp_path / "share" / "keras_sre" / "textures" / "model.keras"
+    shared.parent.mkdir(parents=True)
+    shared.touch()
+    assert inputs_and_weights.check_weights("textures") == str(shared)
+
+
 def test_saved_model_reloads_with_registered_layers_alone(tmp_path, rng):
     model = SREResNet18(input_shape=(28, 28, 1), **SMALL)
     model.save(tmp_path / "model.keras")
@@ -368,7 +424,8 @@ def test_saved_model_reloads_with_registered_layers_alone(tmp_path, rng):
         ({"classes": 0}, "classes=0"),
         ({"pooling": "median"}, "'median'"),
         ({"stem": "huge"}, "'huge'.*'auto', 'small', 'large'"),
-        ({"weights": "imagenet"}, "'imagenet'.*no weights are shipped"),
+        ({"weights": "imagenet"}, "'imagenet'.*or one of 'breastmnist'"),
+        ({"weights": "breastmnist"}, "another architecture.*width=32"),
         ({"weights": "missing.keras"}, "no such file"),
         ({"input_shape": (28, 28)}, "input_shape=.*3 numbers"),
         ({"input_tensor": np.zeros((1, 28, 28, 1))}, "input_tensor of type"),

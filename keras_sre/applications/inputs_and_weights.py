@@ -1,11 +1,26 @@
 """The arguments that all applications share with `keras.applications`."""
 
 import os
+import pathlib
+import sysconfig
+import warnings
 
 import keras
 from keras import layers
 
 from keras_sre.applications.blocks import channels_axis
+
+# The networks shipped, by the data set that they were trained on: what makes
+# their architecture.
+_IMAGES = "kernel_sizes=(5, 5, 3, 3), ring_profile='linear', harmonics=(1, 2)"
+_VOLUMES = _IMAGES.replace("(5, 5, 3, 3)", "3")
+WEIGHTS = {
+    "breastmnist": f"SREResNet18(classes=2, width=32, {_IMAGES})",
+    "pneumoniamnist": f"SREResNet18(classes=2, width=32, {_IMAGES})",
+    "retinamnist": f"SREResNet18(classes=5, width=32, {_IMAGES})",
+    "textures": f"SREResNet18(classes=6, width=16, {_IMAGES})",
+    "adrenalmnist3d": f"SREResNet3D18(classes=2, width=16, {_VOLUMES})",
+}
 
 
 def make_inputs(input_tensor, input_shape, default_shape):
@@ -54,18 +69,72 @@ def make_inputs(input_tensor, input_shape, default_shape):
 
 
 def check_weights(weights):
-    """Returns the path of weights, `None` for none, or raises a ValueError."""
+    """Returns the path of weights, or `None` for none.
+
+    Args:
+        weights: `None`, the path of a `.keras` or `.weights.h5` file, or one of
+            `WEIGHTS`, the names of the networks shipped.
+
+    Raises:
+        ValueError: if it is something else, or there is no such file.
+    """
     if weights is None:
         return None
     path = os.fspath(weights)
+    if path in WEIGHTS:
+        return _shipped(path)
     if not path.endswith((".keras", ".weights.h5")):
         raise ValueError(
-            f"Received weights={path!r}. Expected None or the path of a .keras "
-            "or .weights.h5 file; no weights are shipped by name."
+            f"Received weights={path!r}. Expected None, the path of a .keras "
+            f"or .weights.h5 file, or one of {', '.join(map(repr, WEIGHTS))}."
         )
     if not os.path.isfile(path):
         raise ValueError(f"Received weights={path!r}. There is no such file.")
     return path
+
+
+def _shipped(name):
+    """Returns the path of a network in the source tree, or installed."""
+    root = pathlib.Path(__file__).parents[2] / "saved_models"
+    installed = pathlib.Path(sysconfig.get_path("data"), "share", "keras_sre")
+    for folder in (root, installed):
+        path = folder / name / "model.keras"
+        if path.is_file():
+            return str(path)
+    raise ValueError(
+        f"Received weights={name!r}, which this installation lacks: there is "
+        f"no {path}. Install keras-sre again, or download the file and give "
+        "its path."
+    )
+
+
+def load_weights(model, weights, path):
+    """Loads weights into a network that should be of their architecture.
+
+    Args:
+        model: Keras model.
+        weights: as the user gave them, for the message.
+        path: what `check_weights` made of them, `None` for no weights.
+
+    Raises:
+        ValueError: if a shape differs; for weights shipped, with the arguments
+            that give their architecture.
+    """
+    if path is None:
+        return
+    if weights not in WEIGHTS:
+        model.load_weights(path)
+        return
+    try:
+        with warnings.catch_warnings():
+            # Keras warns of layers that a file lacks, before shapes differ.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (ValueError, UserWarning) as error:
+        raise ValueError(
+            f"Received weights={weights!r} for another architecture. They are "
+            f"those of {WEIGHTS[weights]}."
+        ) from error
 
 
 def probabilities_dtype():

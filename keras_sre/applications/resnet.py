@@ -38,8 +38,11 @@ _DOC = """{name} in {rank}D, as a functional `keras.Model`.
     Args:
         include_top: bool, whether to add global average pooling and a dense
             classifier.
-        weights: `None` (random) or the path of a `.keras` or `.weights.h5`
-            file of this architecture. (No named weights are shipped yet.)
+        weights: `None` (random), the path of a `.keras` or `.weights.h5` file
+            of this architecture, or the name of a data set whose trained
+            network is shipped, {weights}. Those
+            take values in -1..1 (see `saved_models/README.md`); an error names
+            their architecture where this one differs.
         input_tensor: Keras tensor to use as input instead of a new one.
         input_shape: tuple such as `{example_shape}`, without the batch.
             `None` is `{input_shape}` with `include_top`, else the same with
@@ -118,7 +121,7 @@ def _variant(rank, depth):
         name=model_name,
     ):
         # === Validation ===
-        weights = inputs_and_weights.check_weights(weights)
+        weights_path = inputs_and_weights.check_weights(weights)
         validation.one_of(pooling, (None, "avg", "max"), "pooling")
         validation.one_of(stem, STEMS, "stem")
         width = validation.positive_int(width, "width")
@@ -166,8 +169,7 @@ def _variant(rank, depth):
         if input_tensor is not None:
             inputs = keras.utils.get_source_inputs(inputs)
         model = RingModel(inputs, outputs, name=name)
-        if weights is not None:
-            model.load_weights(weights)
+        inputs_and_weights.load_weights(model, weights, weights_path)
         return model
 
     build.__name__ = build.__qualname__ = function_name
@@ -181,6 +183,7 @@ def _variant(rank, depth):
         width=WIDTH,
         stem_kernel="x".join([str(family.stem_size)] * rank),
         large_from=family.large_from,
+        weights=", ".join(f'`"{name}"`' for name in inputs_and_weights.WEIGHTS),
         **family.words,
     )
     return build

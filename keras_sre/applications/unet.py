@@ -84,7 +84,7 @@ def SREUNet(
     (None, 45, 32, 2)
     """
     # === Validation ===
-    weights = inputs_and_weights.check_weights(weights)
+    weights_path = inputs_and_weights.check_weights(weights)
     width = validation.positive_int(width, "width")
     classes = validation.positive_int(classes, "classes")
     if isinstance(kernel_sizes, int):
@@ -142,8 +142,7 @@ def SREUNet(
     if input_tensor is not None:
         inputs = keras.utils.get_source_inputs(inputs)
     model = RingModel(inputs, x, name=name)
-    if weights is not None:
-        model.load_weights(weights)
+    inputs_and_weights.load_weights(model, weights, weights_path)
     return model
 
 

@@ -115,8 +115,9 @@ def export(
             shape `(n, *input_shape)`, or one for each input in the structure of
             `model.input`. For calibration (`"int8"`, where it is needed) and
             for the check. Of more than a hundred, about as many are chosen
-            evenly; calibration turns them to all poses of the grid. `None`
-            checks with normal noise.
+            evenly; calibration turns images to all 8 poses of the grid, and
+            volumes to 8 of the 48, each to others. `None` checks with normal
+            noise.
         verify: bool, whether to run the file in its own runtime, at two batch
             sizes where the format allows, and compare it with Keras.
 

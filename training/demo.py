@@ -1,0 +1,245 @@
+"""A page that runs a network and its plain twin in the browser.
+
+    python training/demo.py RUN_DIR
+
+exports both networks of a finished run on images to LiteRT, with a feature map
+each, into `RUN_DIR/demo/`, beside the page of `saved_models/demo/` and LiteRT
+for browsers (WebAssembly, fetched by `npm`), and serves it on this machine
+until Ctrl-C. The folder is static: any web server can serve it.
+"""
+
+import argparse
+import functools
+import http.server
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import evaluate
+import keras
+import numpy as np
+from data import load_dataset
+from data import scale
+from finished_run import read_network
+from finished_run import read_run
+from run_directory import CONFIG
+from run_directory import MODEL
+from run_directory import write_json
+
+import keras_sre
+
+PAGE = pathlib.Path(__file__).parents[1] / "saved_models" / "demo"
+PAGE_FILES = ("index.html", "demo.js")
+RUNTIME = "@litertjs/core@2.5.3"
+# What the page needs of it, and where: the program that modern browsers run,
+# and the one without relaxed SIMD.
+VENDORED = {
+    "core/dist/index.js": "core/index.js",
+    "wasm-utils/dist/index.js": "wasm-utils/index.js",
+    "core/wasm/litert_wasm_internal.*": "wasm",
+    "core/wasm/litert_wasm_compat_internal.*": "wasm",
+}
+NUM_PICTURES = 12
+TITLES = {"rings": "Ring network", "plain": "Plain CNN"}
+
+
+def build(run):
+    """Writes the page of a run directory into its folder `demo`.
+
+    Args:
+        run: `pathlib.Path` of a run on images with one label each, whose plain
+            twin is in `plain/`.
+
+    Returns:
+        Path of the folder, which was complete when it took that name.
+
+    Raises:
+        ValueError: if the run is another, or `npm` does not work.
+        keras_sre.ExportError: if an exported network differs from Keras.
+    """
+    folders = {"rings": run, "plain": run / "plain"}
+    for folder in folders.values():
+        if not (folder / MODEL).is_file():
+            raise ValueError(
+                f"The page compares a network with its plain twin: no "
+                f"{folder / MODEL}. Train both: python training/fit.py "
+                "without --model."
+            )
+    config, ring_network = read_run(run, [CONFIG])
+    networks = {
+        "rings": ring_network,
+        "plain": read_network(run / "plain" / MODEL),
+    }
+    which = "dataset", "root", "size", "limit"
+    dataset = load_dataset(*(config[name] for name in which))
+    if len(dataset.image_shape) != 3 or dataset.task.multi_label:
+        raise ValueError(f"{run} is not of images with one label each.")
+    with tempfile.TemporaryDirectory(dir=run, prefix=".demo-") as temporary:
+        folder = pathlib.Path(temporary, "demo")
+        folder.mkdir()
+        for name in PAGE_FILES:
+            shutil.copy(PAGE / name, folder)
+        vendor(folder / "vendor")
+        images, labels = choose(networks.values(), *dataset.splits["test"])
+        images = scale(images)
+        described = [
+            {
+                "name": name,
+                "title": TITLES[name],
+                "model": network.name,
+                "file": f"{name}.tflite",
+                "parameters": network.count_params(),
+                "bytes": export_with_map(
+                    network, folder / f"{name}.tflite", images
+                ),
+            }
+            for name, network in networks.items()
+        ]
+        # Pictures are as the networks take them: around 0.
+        description = {
+            "dataset": dataset.name,
+            "licence_of_data": config["dataset_licence"],
+            "labels": list(dataset.classes),
+            "input_shape": list(dataset.image_shape),
+            "trained_turned": config["augment_rotation"],
+            "networks": described,
+            "pictures": [
+                {"label": int(label), "values": image.ravel().tolist()}
+                for image, label in zip(images, labels, strict=True)
+            ],
+        }
+        write_json(folder / "demo.json", description)
+        final = run / "demo"
+        if final.exists():
+            final.rename(pathlib.Path(temporary, "earlier"))
+        folder.rename(final)
+    return final
+
+
+def choose(networks, images, labels):
+    """Returns test images that all networks get right upright, class by class.
+
+    Where there are none, those that come first.
+    """
+    labels = np.ravel(labels)
+    guesses = [evaluate.predict(n, images).argmax(axis=1) for n in networks]
+    right = np.logical_and.reduce([guess == labels for guess in guesses])
+    numbers = np.flatnonzero(right) if right.any() else np.arange(len(labels))
+    # The first of each class, then the second of each, ...
+    seen = {}
+    ranks = []
+    for number in numbers:
+        label = int(labels[number])
+        seen[label] = seen.get(label, 0) + 1
+        ranks.append(seen[label])
+    order = np.lexsort((labels[numbers], ranks))
+    numbers = numbers[order][:NUM_PICTURES]
+    return np.asarray(images[np.sort(numbers)]), labels[np.sort(numbers)]
+
+
+def export_with_map(network, path, images):
+    """Exports a network that returns a feature map beside the scores.
+
+    Of the last map of stage 1 the channel that varies most.
+
+    Returns:
+        The size of the network's own file, without the map, in bytes.
+    """
+    layer = [x for x in network.layers if x.name.startswith("stage1")][-1]
+    features = keras.Model(network.input, layer.output)
+    maps = keras.ops.convert_to_numpy(features.predict_on_batch(images[:1]))
+    channel = int(maps.std(axis=(0, 1, 2)).argmax())
+    shown = layer.output[..., channel : channel + 1]
+    both = keras.Model(network.input, [network.output, shown])
+    report = keras_sre.export(both, path, representative_data=images)
+    return report.bytes
+
+
+def vendor(folder):
+    """Fetches LiteRT for browsers.
+
+    Raises:
+        ValueError: if there is no `npm`, or it fails.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        command = ["npm", "install", "--no-save", "--ignore-scripts"]
+        try:
+            subprocess.run(
+                [*command, "--prefix", temporary, RUNTIME],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        except FileNotFoundError as error:
+            raise ValueError(
+                "The page needs LiteRT for browsers, and npm to fetch it: "
+                "install Node.js."
+            ) from error
+        except subprocess.CalledProcessError as error:
+            lines = (error.stderr or error.stdout).strip().splitlines()
+            reason = lines[0] if lines else f"exit status {error.returncode}"
+            raise ValueError(f"npm cannot fetch {RUNTIME}: {reason}") from error
+        packages = pathlib.Path(temporary, "node_modules", "@litertjs")
+        for source, target in VENDORED.items():
+            for path in packages.glob(source):
+                to = folder / target
+                if not to.suffix:
+                    to /= path.name
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, to)
+
+
+def make_server(folder, port):
+    """Returns a server of a folder on this machine alone.
+
+    Args:
+        folder: path.
+        port: int, 0 for any that is free.
+    """
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        extensions_map = {
+            **http.server.SimpleHTTPRequestHandler.extensions_map,
+            ".js": "text/javascript",
+            ".wasm": "application/wasm",
+        }
+
+        def log_message(self, *arguments):
+            pass
+
+    handler = functools.partial(Handler, directory=folder)
+    return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=pathlib.Path, metavar="RUN_DIR")
+    parser.add_argument("--port", type=int, default=8000, help="(8000)")
+    parser.add_argument(
+        "--build-only", action="store_true", help="write it, do not serve it"
+    )
+    args = parser.parse_args(argv)
+    try:
+        folder = build(args.run)
+        print(f"Written: {folder}")
+        if args.build_only:
+            return
+        with make_server(folder, args.port) as server:
+            print(f"http://localhost:{server.server_port} (Ctrl-C ends it)")
+            server.serve_forever()
+    except (ValueError, OSError, OverflowError, keras_sre.ExportError) as error:
+        sys.exit(f"demo.py: {error}")
+    except KeyboardInterrupt:
+        print()
+
+
+if __name__ == "__main__":
+    main()
