@@ -167,7 +167,8 @@ from keras_sre import SREConv1D, SREConv2D, SREConv3D
 from keras_sre.ops import factorised, ring_conv, ring_sum_kernel
 from keras_sre.ops.config import RingConvConfig
 
-ring_sum_kernel.on_cpu = ring_conv.on_cpu = lambda: False
+ring_sum_kernel._on_gpu = lambda: True
+ring_conv.on_cpu = lambda: False
 kernel = factorised.ring_sums_by_kernel
 calls = []
 
@@ -207,6 +208,15 @@ check(SREConv2D(8, 5, 2, "same"), image, False)
 check(SREConv2D(8, 3, dilation_rate=2), image, False)
 check(SREConv2D(8, 3, groups=2), image, False)
 check(SREConv1D(8, 5), (2, 9, 3), False)
+check(SREConv2D(2, 3, padding="same"), (2, 5, 4, 6), True)
+first = SREConv2D(3, 3, data_format="channels_first")
+assert first(np.ones((2, 6, 7, 8), "float32")).shape == (2, 3, 5, 6) and calls
+
+calls.clear()
+SREConv2D(2, 9)(np.ones((2, 9, 9, 40), "float32"))  # narrow: products first
+layer = SREConv2D(4, 5, padding="same")
+assert layer(np.ones((0, 9, 7, 6), "float32")).shape == (0, 9, 7, 4)
+assert not calls
 
 x = np.ones(image, "float32")
 ones = (1, 1)
@@ -215,10 +225,15 @@ fastest = lambda x: ring_conv.fastest_implementation(x, config)
 assert ring_sum_kernel.has_kernel(x, config)
 assert not ring_sum_kernel.has_kernel(x.astype("float64"), config)
 assert fastest(keras.ops.ones(image, "bfloat16")) == "slices"
-ring_sum_kernel.MAX_ELEMENTS = x.size * 3 - 1
+ring_sum_kernel.MAX_ELEMENTS = 2 * 13 * 11 * 6 * 3 - 1  # in the gradient
 assert not ring_sum_kernel.has_kernel(x, config)
 ring_sum_kernel.MAX_ELEMENTS = 2**31
+layer(x)
+assert calls
+calls.clear()
 keras.distribution.set_distribution(keras.distribution.DataParallel())
+layer(x)  # compiled anew
+assert not calls
 assert not ring_sum_kernel.has_kernel(x, config)
 assert fastest(keras.ops.ones(image, "bfloat16")) == "dense"
 assert fastest(keras.ops.ones(image)) == "slices"
@@ -239,9 +254,108 @@ for platform, kernels in (("cuda", 1), ("cpu", 0)):
         ],
     )(x).mlir_module()
     assert text.count("__gpu$xla.gpu.triton") == kernels, text
+
+# The kernel's stand-in on other devices, here and now.
+y = to_numpy(jax.jit(lambda x: layer(x))(x))
+layer.implementation = "dense"
+assert_close(y, layer(x))
+"""
+
+CAPABILITIES = """
+import jax
+from keras_sre.ops import ring_sum_kernel
+
+ring_sum_kernel.on_cpu = lambda: False
+
+class Device:
+    pass
+
+jax.devices = lambda: [device]
+for capability, expected in (
+    ("9.0", True), ("8.0", True), ("10.0", True), ("7.5", False),
+    ("gfx942", False), (None, False),
+):
+    device = Device()
+    if capability:
+        device.compute_capability = capability
+    assert ring_sum_kernel._on_gpu() == expected, capability
+ring_sum_kernel.on_cpu = lambda: True
+assert not ring_sum_kernel._on_gpu()
 """
 
 
 def test_ring_sums_by_one_kernel_on_a_gpu():
     pytest.importorskip("jax.experimental.pallas.triton")
     run("jax", KERNEL)
+
+
+def test_gpus_without_the_kernel():
+    pytest.importorskip("jax.experimental.pallas.triton")
+    run("jax", CAPABILITIES)
+
+
+# The sum of the squares of a gradient, differentiated: as a penalty would be.
+TWICE = """
+import keras, numpy as np
+from helpers import assert_close, to_numpy
+from keras_sre import SREConv2D, SREDepthwiseConv2D
+
+def penalty_gradients(layer, x, options):
+    weights = [w.value for w in layer.trainable_variables]
+
+    def square(x, *weights):
+        y, _ = layer.stateless_call(weights, [], x, **options)
+        return keras.ops.sum(y ** 2)
+
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+        penalty = lambda *t: keras.ops.sum(jax.grad(square)(*t) ** 2)
+        return jax.grad(penalty, tuple(range(1 + len(weights))))(x, *weights)
+    if backend == "tensorflow":
+        import tensorflow as tf
+        tensors = [tf.convert_to_tensor(t) for t in (x, *weights)]
+        with tf.GradientTape() as outer:
+            outer.watch(tensors)
+            with tf.GradientTape() as inner:
+                inner.watch(tensors)
+                y = square(*tensors)
+            penalty = tf.reduce_sum(inner.gradient(y, tensors[0]) ** 2)
+        return outer.gradient(penalty, tensors)
+    import torch
+    tensors = [torch.tensor(x), *(w.detach().clone() for w in weights)]
+    for tensor in tensors:
+        tensor.requires_grad_()
+    (first,) = torch.autograd.grad(
+        square(*tensors), tensors[0], create_graph=True
+    )
+    return torch.autograd.grad((first ** 2).sum(), tensors)
+
+x = np.random.default_rng(0).normal(size=(1, 6, 5, 3)).astype("float32")
+in_training = {"training": True}
+for layer, options in (
+    (SREConv2D(4, 3, padding="same", use_bias=False), in_training),
+    (SREConv2D(8, 3, strides=2, use_bias=False), in_training),
+    (SREConv2D(8, 3, harmonics=(1,), use_bias=False), in_training),
+    (SREConv2D(8, 3, harmonics=(1,), use_bias=False), {}),
+    (SREDepthwiseConv2D(3, padding="same", use_bias=False), {}),
+):
+    layer.build(x.shape)
+    found = []
+    for implementation in ("slices", "dense"):
+        layer.implementation = implementation
+        gradients = penalty_gradients(layer, x, options)
+        found.append([to_numpy(g) for g in gradients])
+    for ours, dense in zip(*found):
+        try:
+            assert_close(ours, dense)
+        except AssertionError as error:
+            config = layer.get_config()
+            raise AssertionError(f"{config} {ours.shape} {error}") from error
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_of_gradients(backend):
+    pytest.importorskip(backend)
+    run(backend, TWICE)

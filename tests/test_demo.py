@@ -1,5 +1,6 @@
 """The page of `training/demo.py`, in a browser that turns the image."""
 
+import base64
 import json
 import shutil
 import threading
@@ -8,14 +9,13 @@ import demo
 import keras
 import numpy as np
 import pytest
-from config import RunConfig
 from helpers import assert_close
 from helpers import needs_export
 from models import build_model
-from run_directory import write_json
 
 from keras_sre import transforms
 
+SHIPPED = demo.PAGE.parent / "textures"
 NEEDED = ("npm", "chromium", "chromedriver")
 NETWORKS = {"rings": "sre_resnet18", "plain": "resnet18"}
 
@@ -23,9 +23,7 @@ NETWORKS = {"rings": "sre_resnet18", "plain": "resnet18"}
 def write_run(folder, twin=True):
     """Writes what the page needs of a run on textures, networks untrained."""
     folder.mkdir()
-    config = {"dataset": "textures", "root": None, "size": 32, "limit": None}
-    config |= {"dataset_licence": None, "augment_rotation": False}
-    write_json(folder / "config.json", config)
+    shutil.copy(SHIPPED / "config.json", folder)
     options = {"kernel_sizes": (3, 3, 3, 3)}
     for name, where in (("rings", folder), ("plain", folder / "plain")):
         if name == "plain" and not twin:
@@ -106,6 +104,24 @@ def look(driver):
     return np.array(image, "float32").reshape(1, 32, 32, 1), scores
 
 
+def values_of(picture):
+    values = np.frombuffer(base64.b64decode(picture["values"]), "<f4")
+    return values.reshape(1, 32, 32, 1)
+
+
+def map_of(card):
+    """Returns the colours of a feature map on the page."""
+    return np.array(
+        card.parent.execute_script(
+            "const canvas = arguments[0].querySelector('.map');"
+            "const [width, height] = [canvas.width, canvas.height];"
+            "return [...canvas.getContext('2d')"
+            ".getImageData(0, 0, width, height).data];",
+            card,
+        )
+    )
+
+
 LABELS = ("brick", "grass", "gravel", "tissue", "cell", "retina")
 
 
@@ -134,8 +150,7 @@ def make_predict(path):
 def test_the_page_says_what_python_says_at_every_angle(page, browser):
     described = json.loads((page / "demo.json").read_text())
     assert described["labels"] == list(LABELS)
-    picture = np.array(described["pictures"][0]["values"], "float32")
-    picture = picture.reshape(1, 32, 32, 1)
+    picture = values_of(described["pictures"][0])
     predict = {name: make_predict(page / f"{name}.tflite") for name in NETWORKS}
     shown = {}
     for angle in range(0, 361, 15):
@@ -190,9 +205,21 @@ def test_another_picture_is_chosen(page, browser):
     buttons[-1].click()
     wait(browser, "angle === '0'")
     image, _ = look(browser)
-    np.testing.assert_array_equal(
-        image.ravel(), np.array(pictures[-1]["values"], "float32")
-    )
+    np.testing.assert_array_equal(image, values_of(pictures[-1]))
+
+
+@needs_export
+def test_feature_maps_are_turned_back(browser):
+    maps = {}
+    for angle in (0, 90):
+        turn_to(browser, angle)
+        for card in browser.find_elements("css selector", ".card"):
+            maps[card.get_dom_attribute("data-network"), angle] = map_of(card)
+    change = {
+        name: np.abs(maps[name, 90] - maps[name, 0]).max() for name in NETWORKS
+    }
+    assert change["rings"] <= 1 and change["plain"] > 20, change
+    assert np.ptp(maps["rings", 0]) > 50
 
 
 def test_classes_take_turns():
@@ -213,15 +240,35 @@ def test_classes_take_turns():
     np.testing.assert_array_equal(chosen[:, 0, 0, 0], found)
 
 
-@pytest.mark.parametrize("problem", ["twin", "npm", "volumes"])
+def test_a_port_in_use_is_said_before_anything_is_built(tmp_path):
+    run = write_run(tmp_path / "run")
+    with demo.make_server(tmp_path, 0) as server:
+        port = server.server_port
+        with pytest.raises(SystemExit, match=f"port {port}: .*--port 0"):
+            demo.main([str(run), "--port", str(port)])
+    with pytest.raises(SystemExit, match="port 70000"):
+        demo.main([str(run), "--port", "70000"])
+    assert not (run / "demo").exists()
+
+
+@pytest.mark.parametrize("problem", ["twin", "npm", "registry", "volumes"])
 def test_bad_input_is_one_line(problem, tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", twin=problem != "twin")
     message = "no .*plain/model.keras. Train both"
     if problem == "npm":
         monkeypatch.setenv("PATH", str(tmp_path))
         message = "npm to fetch it: install Node.js"
+    elif problem == "registry":
+        npm = tmp_path / "npm"
+        npm.write_text(
+            "#!/bin/sh\nexec >&2; echo npm warn old; echo npm error code E404;"
+            "echo npm error 404 Not Found; exit 1"
+        )
+        npm.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+        message = "npm cannot fetch @litertjs/core.*: 404 Not Found$"
     elif problem == "volumes":
-        text = (run / "config.json").read_text()
+        config = json.loads((run / "config.json").read_text())
         path = tmp_path / "volumes.npz"
         splits = ("train", "val", "test")
         np.savez(
@@ -229,16 +276,10 @@ def test_bad_input_is_one_line(problem, tmp_path, monkeypatch):
             **{f"{s}_images": np.zeros((4, 8, 8, 8), "uint8") for s in splits},
             **{f"{s}_labels": np.arange(4) % 2 for s in splits},
         )
-        text = text.replace('"textures"', json.dumps(str(path)))
-        text = text.replace('"size": 32', '"size": null')
-        (run / "config.json").write_text(text)
+        config |= {"dataset": str(path), "size": None}
+        (run / "config.json").write_text(json.dumps(config))
         message = "is not of images"
     with pytest.raises(SystemExit, match=message) as error:
         demo.main([str(run), "--build-only"])
     assert "\n" not in str(error.value)
     assert not list(run.glob(".demo*")) and not (run / "demo").exists()
-
-
-def test_settings_of_a_run_are_those_read():
-    names = {"dataset", "root", "size", "limit", "augment_rotation"}
-    assert names <= set(vars(RunConfig(dataset="textures")))

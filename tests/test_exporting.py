@@ -13,6 +13,7 @@ import keras_sre
 from keras_sre import ExportError
 from keras_sre import exporting
 from keras_sre.exporting import formats
+from keras_sre.exporting import quantization
 from keras_sre.exporting import runtimes
 
 pytestmark = needs_export
@@ -374,3 +375,23 @@ def test_a_saved_model_that_does_not_run_says_why(tmp_path):
     runtime = runtimes.RUNTIMES["saved_model"](tmp_path / "none")
     with pytest.raises(RuntimeError, match="does not run: .*none"):
         runtime.run([np.ones((1, 2))], 1)
+
+
+@pytest.mark.parametrize(("rank", "samples_for_all"), [(2, 1), (3, 6)])
+def test_calibration_sees_all_poses(rank, samples_for_all, rng):
+    x = rng.normal(size=(4,) * rank + (1,))
+    expected = {f(x[None])[0].tobytes() for _, f in grid_transforms(rank)}
+    seen = set()
+    for index in range(samples_for_all):
+        poses = quantization._some_poses(x, index)
+        found = {np.ascontiguousarray(pose).tobytes() for pose in poses}
+        assert len(poses) == len(found) == 8
+        seen |= found
+    assert seen == expected
+
+
+def test_calibration_of_other_inputs(rng):
+    x = rng.normal(size=(4, 6, 1))  # a quarter turn has another shape
+    assert len(quantization._some_poses(x, 3)) == 4
+    (vector,) = quantization._some_poses(np.arange(3), 1)
+    np.testing.assert_array_equal(vector, np.arange(3))

@@ -1,6 +1,7 @@
 """SRE-ResNet: official sizes and outputs, invariance, conventions."""
 
 import pathlib
+import re
 
 import keras
 import models
@@ -352,19 +353,20 @@ def test_weights_from_a_file(suffix, tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
+def build_shipped(name, **changes):
+    """Calls what the message of `weights=name` says, with other arguments."""
+    call = inputs_and_weights.WEIGHTS[name].replace("(", "(**arguments, ", 1)
+    for argument in changes:
+        call = re.sub(rf", {argument}=('\w+'|\(.*?\)|\d+)", "", call)
+    arguments = {"weights": name, **changes}
+    return eval(call, {**vars(applications), "arguments": arguments})
+
+
 @pytest.mark.parametrize("name", inputs_and_weights.WEIGHTS)
 def test_weights_by_name(name):
-    path = ROOT / "saved_models" / name / "model.keras"
-    call = inputs_and_weights.WEIGHTS[name]
-    assert "SREResNet" in call
-    sizes = (28, 28, 28) if "3D" in call else (32, 32)
-    call = call.replace(
-        "(", f"(weights={name!r}, input_shape={(*sizes, 1)}, ", 1
-    )
-    if name == "retinamnist":
-        call = call.replace(", 1), classes", ", 3), classes")
-    model = eval(call, vars(applications))
-    expected = keras.models.load_model(path)
+    model = build_shipped(name)
+    saved = ROOT / "saved_models" / name / "model.keras"
+    expected = keras.models.load_model(saved)
     assert [layer.name for layer in model.layers[1:]] == [
         layer.name for layer in expected.layers[1:]
     ]
@@ -372,6 +374,35 @@ def test_weights_by_name(name):
         model.get_weights(), expected.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(found, weight)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ring_profile": "hard"},  # of the same shapes
+        {"harmonics": (2, 1)},
+        {"kernel_sizes": (7, 5, 3, 3)},
+        {"width": 16},
+        {"classes": 3},
+        {"input_shape": (32, 32, 3)},
+    ],
+)
+def test_weights_by_name_of_another_architecture(changes):
+    message = r"'breastmnist' for another.*SREResNet18\(input_shape=\(32, 32"
+    with pytest.raises(ValueError, match=message):
+        build_shipped("breastmnist", **changes)
+
+
+def test_weights_of_other_rings_in_a_file(tmp_path):
+    path = tmp_path / "model.keras"
+    SREResNet18(input_shape=(28, 28, 1), **SMALL).save(path)
+    with pytest.raises(ValueError, match="ring_profile='hard', for.*'linear'"):
+        SREResNet18(
+            weights=path,
+            input_shape=(28, 28, 1),
+            ring_profile="linear",
+            **SMALL,
+        )
 
 
 def test_weights_by_name_without_the_top():
@@ -389,18 +420,26 @@ def test_weights_by_name_without_the_top():
         np.testing.assert_array_equal(found, expected)
 
 
-def test_named_weights_of_an_installation_without_them(monkeypatch, tmp_path):
-    installed = tmp_path / "lib" / "keras_sre" / "applications" / "weights.py"
-    monkeypatch.setattr(inputs_and_weights, "__file__", str(installed))
-    monkeypatch.setattr(
-        inputs_and_weights.sysconfig, "get_path", lambda name: str(tmp_path)
-    )
-    with pytest.raises(ValueError, match="'textures', which this installation"):
-        inputs_and_weights.check_weights("textures")
+def test_named_weights_of_an_installation(monkeypatch, tmp_path):
+    elsewhere = tmp_path / "keras_sre" / "applications" / "weights.py"
+    monkeypatch.setattr(inputs_and_weights, "__file__", str(elsewhere))
     shared = tmp_path / "share" / "keras_sre" / "textures" / "model.keras"
     shared.parent.mkdir(parents=True)
     shared.touch()
+
+    class File(pathlib.PurePosixPath):
+        def locate(self):
+            return tmp_path / self
+
+    installed = [
+        File("lib/keras_sre/__init__.py"),
+        File("share/keras_sre/textures/model.keras"),
+    ]
+    metadata = inputs_and_weights.importlib.metadata
+    monkeypatch.setattr(metadata, "files", {"keras-sre": installed}.get)
     assert inputs_and_weights.check_weights("textures") == str(shared)
+    with pytest.raises(ValueError, match="'breastmnist', which this instal"):
+        inputs_and_weights.check_weights("breastmnist")
 
 
 def test_saved_model_reloads_with_registered_layers_alone(tmp_path, rng):
@@ -425,7 +464,6 @@ def test_saved_model_reloads_with_registered_layers_alone(tmp_path, rng):
         ({"pooling": "median"}, "'median'"),
         ({"stem": "huge"}, "'huge'.*'auto', 'small', 'large'"),
         ({"weights": "imagenet"}, "'imagenet'.*or one of 'breastmnist'"),
-        ({"weights": "breastmnist"}, "another architecture.*width=32"),
         ({"weights": "missing.keras"}, "no such file"),
         ({"input_shape": (28, 28)}, "input_shape=.*3 numbers"),
         ({"input_tensor": np.zeros((1, 28, 28, 1))}, "input_tensor of type"),

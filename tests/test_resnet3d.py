@@ -383,7 +383,7 @@ def test_trains_and_saves(tmp_path, rng):
         ({"classes": 0}, "classes=0"),
         ({"pooling": "median"}, "'median'"),
         ({"stem": "huge"}, "'huge'.*'auto', 'small', 'large'"),
-        ({"weights": "imagenet"}, "'imagenet'.*no weights are shipped"),
+        ({"weights": "imagenet"}, "'imagenet'.*or one of 'breastmnist'"),
         ({"weights": "missing.keras"}, "no such file"),
         ({"input_shape": (28, 28, 1)}, "input_shape=.*4 numbers.*28, 28, 28"),
         ({"input_shape": (8, 8, 8, None)}, "only sizes may be None"),

@@ -9,8 +9,11 @@ until Ctrl-C. The folder is static: any web server can serve it.
 """
 
 import argparse
+import base64
+import contextlib
 import functools
 import http.server
+import math
 import os
 import pathlib
 import shutil
@@ -40,6 +43,7 @@ RUNTIME = "@litertjs/core@2.5.3"
 # and the one without relaxed SIMD.
 VENDORED = {
     "core/dist/index.js": "core/index.js",
+    "core/package.json": "core/package.json",  # names its licence
     "wasm-utils/dist/index.js": "wasm-utils/index.js",
     "core/wasm/litert_wasm_internal.*": "wasm",
     "core/wasm/litert_wasm_compat_internal.*": "wasm",
@@ -93,23 +97,31 @@ def build(run):
                 "title": TITLES[name],
                 "model": network.name,
                 "file": f"{name}.tflite",
-                "parameters": network.count_params(),
+                "parameters": sum(
+                    math.prod(weight.shape)
+                    for weight in network.trainable_weights
+                ),
                 "bytes": export_with_map(
                     network, folder / f"{name}.tflite", images
                 ),
             }
             for name, network in networks.items()
         ]
-        # Pictures are as the networks take them: around 0.
+        # Pictures are as the networks take them: float32 around 0.
         description = {
-            "dataset": dataset.name,
+            "dataset": pathlib.Path(dataset.name).name,
             "licence_of_data": config["dataset_licence"],
             "labels": list(dataset.classes),
             "input_shape": list(dataset.image_shape),
             "trained_turned": config["augment_rotation"],
             "networks": described,
             "pictures": [
-                {"label": int(label), "values": image.ravel().tolist()}
+                {
+                    "label": int(label),
+                    "values": base64.b64encode(
+                        image.astype("<f4").tobytes()
+                    ).decode(),
+                }
                 for image, label in zip(images, labels, strict=True)
             ],
         }
@@ -148,7 +160,7 @@ def export_with_map(network, path, images):
     Of the last map of stage 1 the channel that varies most.
 
     Returns:
-        The size of the network's own file, without the map, in bytes.
+        The size of the file in bytes. The map adds next to nothing.
     """
     layer = [x for x in network.layers if x.name.startswith("stage1")][-1]
     features = keras.Model(network.input, layer.output)
@@ -181,9 +193,9 @@ def vendor(folder):
                 "install Node.js."
             ) from error
         except subprocess.CalledProcessError as error:
-            lines = (error.stderr or error.stdout).strip().splitlines()
-            reason = lines[0] if lines else f"exit status {error.returncode}"
-            raise ValueError(f"npm cannot fetch {RUNTIME}: {reason}") from error
+            raise ValueError(
+                f"npm cannot fetch {RUNTIME}: {_reason(error)}"
+            ) from error
         packages = pathlib.Path(temporary, "node_modules", "@litertjs")
         for source, target in VENDORED.items():
             for path in packages.glob(source):
@@ -194,12 +206,26 @@ def vendor(folder):
                 shutil.copy(path, to)
 
 
+def _reason(error):
+    """Returns the line of npm's that says why it failed."""
+    lines = [
+        line.removeprefix("npm error ").strip()
+        for line in error.stderr.splitlines()
+        if line.startswith("npm error ")
+    ]
+    said = [line for line in lines if line and not line.startswith("code ")]
+    return said[0] if said else f"exit status {error.returncode}"
+
+
 def make_server(folder, port):
     """Returns a server of a folder on this machine alone.
 
     Args:
-        folder: path.
+        folder: path, which need not be there yet.
         port: int, 0 for any that is free.
+
+    Raises:
+        ValueError: if the port is none, or in use.
     """
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -209,11 +235,21 @@ def make_server(folder, port):
             ".wasm": "application/wasm",
         }
 
+        def end_headers(self):
+            self.send_header("Cache-Control", "no-cache")  # another run may be
+            super().end_headers()
+
         def log_message(self, *arguments):
             pass
 
     handler = functools.partial(Handler, directory=folder)
-    return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    try:
+        return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"Cannot serve at port {port}: {error}. Give another, such as "
+            "--port 0, which takes any that is free."
+        ) from error
 
 
 def main(argv=None):
@@ -228,17 +264,18 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     try:
-        folder = build(args.run)
-        print(f"Written: {folder}")
         if args.build_only:
+            print(f"Written: {build(args.run)}")
             return
-        with make_server(folder, args.port) as server:
+        with make_server(args.run / "demo", args.port) as server:
+            print(f"Written: {build(args.run)}")
             print(f"http://localhost:{server.server_port} (Ctrl-C ends it)")
-            server.serve_forever()
-    except (ValueError, OSError, OverflowError, keras_sre.ExportError) as error:
+            with contextlib.suppress(KeyboardInterrupt):
+                server.serve_forever()
+    except (ValueError, OSError, keras_sre.ExportError) as error:
         sys.exit(f"demo.py: {error}")
     except KeyboardInterrupt:
-        print()
+        sys.exit("demo.py: interrupted.")
 
 
 if __name__ == "__main__":

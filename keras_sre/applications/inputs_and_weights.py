@@ -1,26 +1,41 @@
 """The arguments that all applications share with `keras.applications`."""
 
+import contextlib
+import importlib.metadata
+import json
 import os
 import pathlib
-import sysconfig
 import warnings
+import zipfile
 
 import keras
 from keras import layers
 
 from keras_sre.applications.blocks import channels_axis
 
-# The networks shipped, by the data set that they were trained on: what makes
-# their architecture.
+# The networks shipped, by the data set that they were trained on.
 _IMAGES = "kernel_sizes=(5, 5, 3, 3), ring_profile='linear', harmonics=(1, 2)"
 _VOLUMES = _IMAGES.replace("(5, 5, 3, 3)", "3")
+_GREY = f"input_shape=(32, 32, 1), classes=2, width=32, {_IMAGES}"
 WEIGHTS = {
-    "breastmnist": f"SREResNet18(classes=2, width=32, {_IMAGES})",
-    "pneumoniamnist": f"SREResNet18(classes=2, width=32, {_IMAGES})",
-    "retinamnist": f"SREResNet18(classes=5, width=32, {_IMAGES})",
-    "textures": f"SREResNet18(classes=6, width=16, {_IMAGES})",
-    "adrenalmnist3d": f"SREResNet3D18(classes=2, width=16, {_VOLUMES})",
+    "breastmnist": f"SREResNet18({_GREY})",
+    "pneumoniamnist": f"SREResNet18({_GREY})",
+    "retinamnist": (
+        f"SREResNet18(input_shape=(32, 32, 3), classes=5, width=32, {_IMAGES})"
+    ),
+    "textures": (
+        f"SREResNet18(input_shape=(32, 32, 1), classes=6, width=16, {_IMAGES})"
+    ),
+    "adrenalmnist3d": (
+        "SREResNet3D18(input_shape=(28, 28, 28, 1), classes=2, width=16, "
+        f"{_VOLUMES})"
+    ),
 }
+# What ring layers are apart from the shapes of their weights.
+RING_ARGUMENTS = (
+    *("kernel_size", "circular", "ring_profile", "spacing"),
+    *("harmonics", "harmonic_fraction"),
+)
 
 
 def make_inputs(input_tensor, input_shape, default_shape):
@@ -95,16 +110,21 @@ def check_weights(weights):
 
 def _shipped(name):
     """Returns the path of a network in the source tree, or installed."""
-    root = pathlib.Path(__file__).parents[2] / "saved_models"
-    installed = pathlib.Path(sysconfig.get_path("data"), "share", "keras_sre")
-    for folder in (root, installed):
-        path = folder / name / "model.keras"
+    end = name, "model.keras"
+    paths = [pathlib.Path(__file__).parents[2].joinpath("saved_models", *end)]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        paths += [
+            file.locate()
+            for file in importlib.metadata.files("keras-sre") or ()
+            if file.parts[-4:] == ("share", "keras_sre", *end)
+        ]
+    for path in paths:
         if path.is_file():
             return str(path)
     raise ValueError(
-        f"Received weights={name!r}, which this installation lacks: there is "
-        f"no {path}. Install keras-sre again, or download the file and give "
-        "its path."
+        f"Received weights={name!r}, which this installation lacks. Install "
+        f"keras-sre again, or give the path of saved_models/{name}/model.keras "
+        "of its source."
     )
 
 
@@ -117,24 +137,52 @@ def load_weights(model, weights, path):
         path: what `check_weights` made of them, `None` for no weights.
 
     Raises:
-        ValueError: if a shape differs; for weights shipped, with the arguments
-            that give their architecture.
+        ValueError: if shapes differ, or what the rings of a `.keras` file are;
+            for networks shipped, with the call that makes their architecture.
     """
     if path is None:
         return
-    if weights not in WEIGHTS:
-        model.load_weights(path)
-        return
+    shipped = WEIGHTS.get(os.fspath(weights))
     try:
+        if path.endswith(".keras"):
+            _check_rings(model, path)
         with warnings.catch_warnings():
-            # Keras warns of layers that a file lacks, before shapes differ.
-            warnings.simplefilter("error", UserWarning)
+            if shipped:
+                # Keras warns of layers that a file lacks, then shapes differ.
+                warnings.simplefilter("error", UserWarning)
             model.load_weights(path)
     except (ValueError, UserWarning) as error:
+        if not shipped:
+            raise
         raise ValueError(
             f"Received weights={weights!r} for another architecture. They are "
-            f"those of {WEIGHTS[weights]}."
+            f"those of {shipped}."
         ) from error
+
+
+def _check_rings(model, path):
+    """Raises a ValueError if rings are others than those of a `.keras` file.
+
+    Their weights would have the shapes of these, and mean something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+        saved = {layer["config"]["name"]: layer["config"] for layer in layers}
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError):
+        return  # of another kind, or damaged: loading it says so
+    for layer in model.layers:
+        if not hasattr(layer, "ring_profile") or layer.name not in saved:
+            continue
+        config = json.loads(json.dumps(layer.get_config(), default=str))
+        for name in RING_ARGUMENTS:
+            ours, theirs = config[name], saved[layer.name].get(name)
+            if ours != theirs:
+                raise ValueError(
+                    f"Received weights={path!r}, whose layer {layer.name} has "
+                    f"{name}={theirs!r}, for one with {ours!r}. Build the "
+                    "network that they are of."
+                )
 
 
 def probabilities_dtype():

@@ -40,9 +40,9 @@ _DOC = """{name} in {rank}D, as a functional `keras.Model`.
             classifier.
         weights: `None` (random), the path of a `.keras` or `.weights.h5` file
             of this architecture, or the name of a data set whose trained
-            network is shipped, {weights}. Those
-            take values in -1..1 (see `saved_models/README.md`); an error names
-            their architecture where this one differs.
+            network is shipped ({weights}). Those
+            take values in -1..1 (see `saved_models/README.md`); an error gives
+            the call that makes their architecture where this one differs.
         input_tensor: Keras tensor to use as input instead of a new one.
         input_shape: tuple such as `{example_shape}`, without the batch.
             `None` is `{input_shape}` with `include_top`, else the same with
@@ -183,10 +183,20 @@ def _variant(rank, depth):
         width=WIDTH,
         stem_kernel="x".join([str(family.stem_size)] * rank),
         large_from=family.large_from,
-        weights=", ".join(f'`"{name}"`' for name in inputs_and_weights.WEIGHTS),
+        weights=_names_of_weights(function_name),
         **family.words,
     )
     return build
+
+
+def _names_of_weights(function_name):
+    """Returns the names of the weights shipped for a network, as docs say."""
+    names = [
+        f'`"{name}"`'
+        for name, call in inputs_and_weights.WEIGHTS.items()
+        if call.startswith(f"{function_name}(")
+    ]
+    return ", ".join(names) or "none for this network"
 
 
 def ring_parts(kernel_size, num_rings, options):

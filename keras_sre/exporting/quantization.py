@@ -17,7 +17,9 @@ from keras_sre.exporting.runtimes import by_name
 from keras_sre.ops.responses import NORM_SCOPE
 
 SIGNIFICANT = 2**10  # ranges are rounded outwards to ten binary digits
-IMAGE_POSES = 8  # of the grid, and as many of a volume's 48
+# Poses of the grid in which a sample calibrates: all 8 of an image, and as many
+# of a volume's 48.
+POSES = 8
 
 
 def quantize(path, mode, samples, input_names):
@@ -145,13 +147,13 @@ def _calibrate(path, samples, input_names):
 
 
 def _some_poses(x, index):
-    """Returns a sample in all poses of an image, or in part of a volume's.
+    """Returns sample number `index` in `POSES` poses of the grid.
 
-    Other samples are in the other poses: 48 of each would take six times as
-    long, and volumes are not symmetric to the bit in any case.
+    Of volumes the next samples take other poses. All 48 of each would take six
+    times as long, and volumes are not symmetric to the bit in any case.
     """
     poses = list(grid_poses(x, range(x.ndim - 1)))
-    step = max(1, len(poses) // IMAGE_POSES)
+    step = max(1, len(poses) // POSES)
     return poses[index % step :: step]
 
 

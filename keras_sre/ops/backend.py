@@ -43,7 +43,7 @@ def compiled(function, config, *tensors):
     if not _compiling.get():
         return function(config, *tensors)
     signature = tuple((tuple(t.shape), str(t.dtype)) for t in tensors)
-    return _program(function, config, signature)(*tensors)
+    return _program(function, config, signature, is_distributed())(*tensors)
 
 
 @contextlib.contextmanager
@@ -70,15 +70,77 @@ def compiled_with_gradient(forward, backward, config, *tensors):
     @keras.ops.custom_gradient
     def run(*tensors):
         # The gradient is ours: nothing in here is to be recorded for another.
-        inputs = [keras.ops.stop_gradient(tensor) for tensor in tensors]
+        inputs = unrecorded(tensors)
 
         def gradient(*args, upstream=None):
             upstream = args[-1] if upstream is None else upstream
-            return compiled(backward, config, *inputs, upstream)
+            return compiled(backward, config, *tensors, upstream)
 
         return compiled(forward, config, *inputs), gradient
 
     return run(*tensors)
+
+
+def is_distributed():
+    """Returns whether Keras shares tensors out to several devices."""
+    return keras.distribution.distribution() is not None
+
+
+def unrecorded(tensors):
+    """Returns tensors whose operations are recorded for no gradient.
+
+    For the forward part of a custom gradient. JAX records nothing there, but
+    differentiates it when it is asked for the gradient of a gradient.
+    """
+    if keras.backend.backend() == "jax":
+        return list(tensors)
+    return [keras.ops.stop_gradient(tensor) for tensor in tensors]
+
+
+def attached(made, function, config, *tensors):
+    """Returns what `function` has made unrecorded, as if it were recorded.
+
+    It costs nothing until the gradient of a gradient is asked for, which makes
+    it again.
+
+    Args:
+        made: tensor, `function(config, *tensors)`.
+        function: function of a config and tensors that returns one tensor.
+        config: hashable.
+        *tensors: the arguments.
+    """
+    if keras.backend.backend() == "jax":  # which has recorded it
+        return made
+
+    @keras.ops.custom_gradient
+    def attach(*tensors):
+        def gradient(*args, upstream=None):
+            upstream = args[-1] if upstream is None else upstream
+            return _pull_back(function, config, tensors, upstream)
+
+        # Another name for it: the outputs of a function become its own.
+        return keras.ops.reshape(made, keras.ops.shape(made)), gradient
+
+    return attach(*tensors)
+
+
+def _pull_back(function, config, tensors, upstream):
+    """Returns the gradients of `function` with respect to its tensors."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            outputs = function(config, *tensors)
+        return tape.gradient(outputs, tensors, upstream)
+    import torch
+
+    with torch.enable_grad():
+        tensors = [tensor.detach().requires_grad_() for tensor in tensors]
+        outputs = function(config, *tensors)
+        return torch.autograd.grad(
+            outputs, tensors, upstream, allow_unused=True
+        )
 
 
 def has_compiler():
@@ -97,14 +159,19 @@ def as_tensor(x):
     return x
 
 
+def is_half(x):
+    """Returns whether a tensor is of half precision."""
+    return keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16")
+
+
 def at_least_float32(x):
     """Returns half precision as float32 and all else as it is."""
-    half = keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16")
-    return keras.ops.cast(x, "float32") if half else x
+    return keras.ops.cast(x, "float32") if is_half(x) else x
 
 
 @functools.lru_cache(maxsize=1024)
-def _program(function, config, signature):
+def _program(function, config, signature, distributed):
+    # The last two only tell programs apart.
     run = functools.partial(function, config)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

@@ -12,7 +12,9 @@ import operator
 from keras import ops
 
 from keras_sre.ops.backend import at_least_float32
+from keras_sre.ops.backend import attached
 from keras_sre.ops.backend import compiled
+from keras_sre.ops.backend import unrecorded
 from keras_sre.ops.maps import merge_groups
 from keras_sre.ops.maps import pad
 from keras_sre.ops.maps import split_groups
@@ -35,6 +37,10 @@ from keras_sre.ops.ring_sum_kernel import ring_sums_by_kernel
 from keras_sre.ops.tiling import exceeds_cache
 from keras_sre.ops.tiling import map_tiles
 
+# The GPU's kernel makes ring sums, but no sums of them: so much narrower must a
+# map be for those to be sooner made by XLA.
+KERNEL_GAIN = 8
+
 
 def slices_ring_conv(x, ring_kernels, config, training):
     """Ring convolution of slices and adds, with its self-adjoint gradient.
@@ -47,14 +53,18 @@ def slices_ring_conv(x, ring_kernels, config, training):
     @ops.custom_gradient
     def convolve(x, *ring_kernels):
         # The gradient is ours: nothing in here is to be recorded for another.
-        inputs = [ops.stop_gradient(t) for t in (x, *ring_kernels)]
+        inputs = unrecorded((x, *ring_kernels))
         outputs, *saved = compiled(forward, config, *inputs)
 
         def gradient(*args, upstream=None):
             upstream = args[-1] if upstream is None else upstream
-            directions = saved
+            tensors, directions = (x, *ring_kernels), saved
             if harmonic and not training:
-                _, *directions = compiled(_forward_in_training, config, *inputs)
+                _, *directions = compiled(
+                    _forward_in_training, config, *tensors
+                )
+            elif harmonic:
+                directions = [attached(*saved, _directions, config, *tensors)]
             return compiled(
                 _backward, config, x, upstream, *ring_kernels, *directions
             )
@@ -69,15 +79,18 @@ def _forward_in_training(config, x, *ring_kernels):
     return _forward(config, x, *ring_kernels, with_directions=True)
 
 
+def _directions(config, x, *ring_kernels):
+    _, directions = _forward_in_training(config, x, *ring_kernels)
+    return directions
+
+
 def _forward(config, x, *ring_kernels, with_directions=False):
     banks, groups, channels = config.banks, config.groups, x.shape[-1]
     paddings = config.paddings(ops.shape(x)[1:-1])
     input_width, output_width = _widths(config, channels, ring_kernels)
-    # The kernel makes sums of any map sooner than XLA those of a narrow one.
+    narrower = KERNEL_GAIN if has_kernel(x, config) else 1
     product_first = (
-        input_width > output_width
-        and max(config.strides) == 1
-        and not has_kernel(x, config)
+        input_width > narrower * output_width and max(config.strides) == 1
     )
     apart = exceeds_cache(x, input_width)
 

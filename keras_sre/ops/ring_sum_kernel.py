@@ -1,10 +1,10 @@
-"""All ring sums of a map by one GPU kernel, which reads each cell once.
+"""All ring sums of a map by one GPU kernel, which goes through the map once.
 
-XLA makes a loop for each ring that reads every tap anew; on a GPU that takes up
-to ten times as long as writing the sums does. This kernel, in Pallas (JAX),
-slides along the first spatial axis. What a plane across that axis adds to the
-sums of the planes around it is computed once, from sums of its taps `+p` and
-`-p`, and the sums that are not complete yet stay in registers.
+XLA makes a loop for each ring that reads every tap anew; on a GPU that takes
+several times as long. This kernel, in Pallas (JAX), slides along the first
+spatial axis. What a plane across that axis adds to the sums of the planes
+around it is computed once, from sums of its taps `+p` and `-p`, and the sums
+that are not complete yet stay in registers.
 """
 
 import itertools
@@ -14,41 +14,51 @@ import operator
 import keras
 import numpy as np
 
+from keras_sre.ops.backend import is_distributed
 from keras_sre.ops.backend import on_cpu
 
 # Cells times channels that a program has in hand, and how many of them are
-# channels: twice as many cells would not fit in registers.
-CELLS = 512
+# channels. Twice as many do not fit in registers, and where the sums begun take
+# more than so many registers of a thread, half as many have to do.
+VALUES = 512
 CHANNELS = 64
 WARPS = 4
+REGISTERS = 160
 # A program goes through all planes, but where there are fewer programs than
 # this, through part of them; not too few, since it needs those around as well.
 PROGRAMS = 1024
 PLANES = 8
 # Indices within the kernel are 32-bit integers.
 MAX_ELEMENTS = 2**31 - 1
+COMPUTE_CAPABILITY = 8.0  # of an NVIDIA GPU, from which on Triton works
 
 
 def has_kernel(x, config):
     """Returns whether `ring_sums_by_kernel` is for such a map.
 
-    It takes JAX and a GPU, and one device: XLA cannot share a kernel out.
+    It takes JAX, a GPU of NVIDIA's Ampere generation or later, a known shape
+    and one device: XLA cannot share a kernel out.
 
     Args:
         x: tensor of shape `(batch, *spatial, channels)`.
         config: `RingConvConfig`.
     """
-    return (
+    if not (
         keras.backend.backend() == "jax"
         and len(config.kernel_size) > 1
         and config.groups == 1
         and max(*config.strides, *config.dilation_rate) == 1
         and x.dtype in ("float32", "bfloat16", "float16")
         and all(isinstance(size, int) for size in x.shape)
-        and math.prod(x.shape) * len(config.rings) <= MAX_ELEMENTS
-        and keras.distribution.distribution() is None
-        and _on_gpu()
-    )
+    ):
+        return False
+    batch, *spatial, channels = x.shape
+    # At most, as the adjoint of a "valid" convolution pads.
+    spatial = map(operator.add, spatial, config.spans)
+    written = batch * math.prod(spatial) * channels * len(config.rings)
+    if not 0 < written <= MAX_ELEMENTS or is_distributed():
+        return False
+    return _on_gpu()
 
 
 def _on_gpu():
@@ -59,7 +69,11 @@ def _on_gpu():
         from jax.experimental.pallas.triton import load  # noqa: F401
     except ImportError:
         return False
-    return True
+    import jax
+
+    capability = str(getattr(jax.devices()[0], "compute_capability", ""))
+    major = capability.partition(".")[0]  # other makers' are no numbers
+    return major.isdecimal() and float(capability) >= COMPUTE_CAPABILITY
 
 
 def ring_sums_by_kernel(x, filters, paddings, otherwise, interpret=False):
@@ -100,7 +114,7 @@ def ring_sums_by_kernel(x, filters, paddings, otherwise, interpret=False):
             ),
         )
         sums = kernel(x.reshape(-1, plan.channels))
-        return sums.reshape(plan.batch, *plan.new_spatial, -1)
+        return sums.reshape(plan.batch, *plan.new_spatial, sums.shape[-1])
 
     if interpret:
         return run(x)
@@ -134,7 +148,11 @@ class _Plan:
         # A program has a tile of (images, cells of a plane) in hand.
         self.num_channels = min(CHANNELS, _power_of_2(self.channels))
         sizes = self.batch, *self.new_spatial[1:]
-        self.tile = _tile_shape(sizes, CELLS // self.num_channels)
+        threads, num_sums = 32 * WARPS, sum(map(len, self.taps))
+        values = VALUES
+        while num_sums * values > REGISTERS * threads and values > threads:
+            values //= 2
+        self.tile = _tile_shape(sizes, values // self.num_channels)
         self.tiles = list(map(_ceil_div, sizes, self.tile))
         num_tiles = math.prod(self.tiles)
         num_blocks = _ceil_div(self.channels, self.num_channels)

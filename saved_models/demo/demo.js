@@ -1,7 +1,7 @@
 // Turns an image, and shows what two networks make of it.
 //
 // `demo.json` (see training/demo.py) names the networks and holds the pictures.
-// document.body.dataset.angle is the angle that everything on the page is about.
+// document.body.dataset.angle is the angle that all of the page is about.
 
 import {Tensor, loadAndCompile, loadLiteRt} from "@litertjs/core";
 
@@ -12,8 +12,8 @@ const state = {angle: 0, picture: null, networks: [], runs: 0};
 
 // === Turning ===
 
-/** Turns an image of shape `[height, width, channels]` counter-clockwise, by the
- * nearest neighbour, with 0 outside, as keras_sre.transforms.rotate does:
+/** Turns an image of shape `[height, width, channels]` counter-clockwise, by
+ * the nearest neighbour, with 0 outside, as keras_sre.transforms.rotate does:
  * quarter turns move pixels. */
 function turn(values, [height, width, channels], angle) {
   let quarters = 0;
@@ -22,16 +22,28 @@ function turn(values, [height, width, channels], angle) {
     angle -= 90 * quarters;
   }
   const turned = new Float32Array(values.length);
-  const [sine, cosine] = [Math.sin, Math.cos].map((f) => f(angle * Math.PI / 180));
+  const [sine, cosine] = [Math.sin, Math.cos].map((f) =>
+    f((angle * Math.PI) / 180),
+  );
   const middle = [(height - 1) / 2, (width - 1) / 2];
   for (let row = 0; row < height; row++) {
     for (let column = 0; column < width; column++) {
       let [y, x] = [row, column];
       for (let i = 0; i < quarters % 4; i++) [y, x] = [x, width - 1 - y];
       const [dy, dx] = [y - middle[0], x - middle[1]];
-      const fromRow = angle ? Math.round(middle[0] + sine * dx + cosine * dy) : y;
-      const fromColumn = angle ? Math.round(middle[1] + cosine * dx - sine * dy) : x;
-      if (fromRow < 0 || fromRow >= height || fromColumn < 0 || fromColumn >= width) continue;
+      const fromRow = angle
+        ? Math.round(middle[0] + sine * dx + cosine * dy)
+        : y;
+      const fromColumn = angle
+        ? Math.round(middle[1] + cosine * dx - sine * dy)
+        : x;
+      if (
+        fromRow < 0 ||
+        fromRow >= height ||
+        fromColumn < 0 ||
+        fromColumn >= width
+      )
+        continue;
       const [to, from] = [row * width + column, fromRow * width + fromColumn];
       for (let c = 0; c < channels; c++) {
         turned[to * channels + c] = values[from * channels + c];
@@ -49,7 +61,8 @@ async function load(network) {
   card.dataset.network = network.name;
   card.querySelector("h2").textContent = network.title;
   card.querySelector(".about").textContent =
-    `${network.model}, ${network.parameters.toLocaleString("en")} parameters, ` +
+    `${network.model}, ` +
+    `${network.parameters.toLocaleString("en")} parameters, ` +
     `${(network.bytes / 1e6).toFixed(1)} MB`;
   find("networks").append(card);
   return {...network, compiled, card};
@@ -69,6 +82,16 @@ async function predict(network, image) {
   }
   input.delete();
   return found;
+}
+
+/** Returns the smallest and the largest of many values. */
+function extremes(values) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  return [low, high];
 }
 
 const best = (scores) => scores.indexOf(Math.max(...scores));
@@ -94,7 +117,7 @@ function natural({low, high}) {
   };
 }
 
-/** Returns what a colour of the page's style is in the light, or in the dark. */
+/** Returns what a colour of the style is, in the light or in the dark. */
 function colorOf(name) {
   const probe = find("status");
   probe.style.color = `var(${name})`;
@@ -125,7 +148,13 @@ function drawDial() {
     (picture.right?.[index] ?? []).forEach((isRight, number) => {
       const from = -Math.PI / 2 - ((number + 0.5) * STEP * Math.PI) / 180;
       context.beginPath();
-      context.arc(center, center, radius, from, from + (STEP * 0.92 * Math.PI) / 180);
+      context.arc(
+        center,
+        center,
+        radius,
+        from,
+        from + (STEP * 0.92 * Math.PI) / 180,
+      );
       context.lineWidth = isRight ? 22 : 8; // told apart without colours, too
       context.strokeStyle = isRight ? right : wrong;
       context.stroke();
@@ -134,11 +163,22 @@ function drawDial() {
   const marker = -Math.PI / 2 - (angle * Math.PI) / 180;
   const reach = center - 14 - 34 * state.networks.length + 8;
   context.beginPath();
-  context.arc(center + reach * Math.cos(marker), center + reach * Math.sin(marker), 7, 0, 7);
+  context.arc(
+    center + reach * Math.cos(marker),
+    center + reach * Math.sin(marker),
+    7,
+    0,
+    7,
+  );
   context.fillStyle = ink;
   context.fill();
   const small = document.createElement("canvas");
-  paint(small, turn(picture.values, shape, angle % 360), shape, natural(picture));
+  paint(
+    small,
+    turn(picture.values, shape, angle % 360),
+    shape,
+    natural(picture),
+  );
   const side = Math.floor((reach - 16) * Math.SQRT2);
   context.imageSmoothingEnabled = false;
   context.drawImage(small, center - side / 2, center - side / 2, side, side);
@@ -150,21 +190,29 @@ function fill(network, {scores, map}) {
   card.dataset.right = guess === state.picture.label;
   card.dataset.scores = JSON.stringify(scores);
   card.querySelector(".label").textContent = state.labels[guess];
-  card.querySelector(".mark").textContent = guess === state.picture.label ? "✓" : "✗";
+  card.querySelector(".mark").textContent =
+    guess === state.picture.label ? "✓" : "✗";
   const bars = card.querySelector(".scores");
-  bars.replaceChildren(...scores.map((score, index) => {
-    const bar = document.createElement("div");
-    bar.className = "bar";
-    bar.append(document.createElement("span"), document.createElement("div"), document.createElement("output"));
-    bar.children[0].textContent = state.labels[index];
-    const line = document.createElement("i");
-    line.style.width = `${100 * score}%`;
-    bar.children[1].append(line);
-    bar.children[2].textContent = `${Math.round(100 * score)} %`;
-    return bar;
-  }));
+  bars.replaceChildren(
+    ...scores.map((score, index) => {
+      const bar = document.createElement("div");
+      bar.className = "bar";
+      bar.append(
+        document.createElement("span"),
+        document.createElement("div"),
+        document.createElement("output"),
+      );
+      bar.children[0].textContent = state.labels[index];
+      const line = document.createElement("i");
+      line.style.width = `${100 * score}%`;
+      bar.children[1].append(line);
+      bar.children[2].textContent = `${Math.round(100 * score)} %`;
+      return bar;
+    }),
+  );
   const back = turn(map.values, map.shape, (360 - state.angle) % 360);
-  const limit = Math.max(...map.values.map(Math.abs)) || 1;
+  const [low, high] = extremes(map.values);
+  const limit = Math.max(-low, high) || 1;
   paint(card.querySelector(".map"), back, map.shape, diverging(limit));
 }
 
@@ -188,11 +236,13 @@ async function show(angle) {
   document.body.dataset.angle = angle;
 }
 
-/** Looks at all angles of the picture once, for the rings. */
+/** Looks at all angles of a picture once, while it is the one chosen. */
 async function survey(picture) {
-  if (picture.right) return;
   const right = state.networks.map(() => []);
   for (let angle = 0; angle < 360; angle += STEP) {
+    // Lets the page listen and draw: networks run without a break.
+    await new Promise((go) => setTimeout(go));
+    if (state.picture !== picture) return;
     const image = turn(picture.values, state.shape, angle);
     for (const [index, network] of state.networks.entries()) {
       const {scores} = await predict(network, image);
@@ -202,32 +252,50 @@ async function survey(picture) {
   picture.right = right;
 }
 
+function tally(picture) {
+  state.networks.forEach((network, index) => {
+    const right = picture.right?.[index];
+    network.card.querySelector(".tally").textContent = right
+      ? `Right at ${right.filter(Boolean).length} of ${right.length} angles.`
+      : "";
+  });
+}
+
 async function choose(picture) {
   state.picture = picture;
   find("truth").textContent = state.labels[picture.label];
   for (const button of find("pictures").children) {
     button.setAttribute("aria-pressed", button.picture === picture);
   }
+  tally(picture);
   await show(0);
-  await survey(picture);
+  if (!picture.right) await survey(picture);
   if (state.picture !== picture) return;
-  state.networks.forEach((network, index) => {
-    const count = picture.right[index].filter(Boolean).length;
-    network.card.querySelector(".tally").textContent =
-      `Right at ${count} of ${picture.right[index].length} angles.`;
-  });
+  tally(picture);
   drawDial();
+}
+
+function report(error) {
+  find("status").textContent =
+    `This page does not work here: ${error.message ?? error}`;
+  document.body.dataset.failed = true;
+  throw error;
 }
 
 function listen() {
   const slider = find("angle");
   slider.disabled = false;
-  slider.addEventListener("input", () => show(Number(slider.value)));
+  slider.addEventListener("input", () => {
+    show(Number(slider.value)).catch(report);
+  });
   const dial = find("dial");
   let grabbed = null;
   const bearing = (event) => {
     const box = dial.getBoundingClientRect();
-    const [x, y] = [event.clientX - box.x - box.width / 2, event.clientY - box.y - box.height / 2];
+    const [x, y] = [
+      event.clientX - box.x - box.width / 2,
+      event.clientY - box.y - box.height / 2,
+    ];
     return (-Math.atan2(y, x) * 180) / Math.PI;
   };
   dial.addEventListener("pointerdown", (event) => {
@@ -236,23 +304,28 @@ function listen() {
   });
   dial.addEventListener("pointermove", (event) => {
     if (grabbed === null) return;
-    show((((Math.round(bearing(event) - grabbed) % 360) + 360) % 360));
+    const angle = Math.round(bearing(event) - grabbed);
+    show(((angle % 360) + 360) % 360).catch(report);
   });
   for (const end of ["pointerup", "pointercancel"]) {
-    dial.addEventListener(end, () => { grabbed = null; });
+    dial.addEventListener(end, () => {
+      grabbed = null;
+    });
   }
 }
 
-function addPicture({label, values}) {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const picture = {label, values: Float32Array.from(values), low, high};
+function addPicture({label, values: encoded}) {
+  const bytes = Uint8Array.from(atob(encoded), (char) => char.charCodeAt(0));
+  const values = new Float32Array(bytes.buffer);
+  const [low, high] = extremes(values);
+  const picture = {label, values, low, high};
   const button = document.createElement("button");
   button.title = state.labels[picture.label];
   button.picture = picture;
   const canvas = document.createElement("canvas");
   paint(canvas, picture.values, state.shape, natural(picture));
   button.append(canvas);
-  button.addEventListener("click", () => choose(picture));
+  button.addEventListener("click", () => choose(picture).catch(report));
   find("pictures").append(button);
 }
 
@@ -262,20 +335,23 @@ async function main() {
     labels: description.labels,
     shape: description.input_shape,
   });
-  if (description.trained_turned) find("seen").textContent = "turned images, too";
+  if (description.trained_turned)
+    find("seen").textContent = "turned images, too";
   await loadLiteRt("./vendor/wasm/");
   for (const network of description.networks) {
     state.networks.push(await load(network));
   }
   description.pictures.forEach(addPicture);
-  await choose(find("pictures").firstElementChild.picture);
+  find("source").textContent = [
+    description.dataset,
+    description.licence_of_data,
+  ]
+    .filter(Boolean)
+    .join(", ");
   listen();
+  await choose(find("pictures").firstElementChild.picture);
   find("status").textContent = "";
   document.body.dataset.ready = true;
 }
 
-main().catch((error) => {
-  find("status").textContent = `This page does not work here: ${error.message ?? error}`;
-  document.body.dataset.failed = true;
-  throw error;
-});
+main().catch(report);
