@@ -43,7 +43,8 @@ def compiled(function, config, *tensors):
     if not _compiling.get():
         return function(config, *tensors)
     signature = tuple((tuple(t.shape), str(t.dtype)) for t in tensors)
-    return _program(function, config, signature, is_distributed())(*tensors)
+    program = _program(function, config, (is_distributed(), *signature))
+    return program(*tensors)
 
 
 @contextlib.contextmanager
@@ -170,8 +171,7 @@ def at_least_float32(x):
 
 
 @functools.lru_cache(maxsize=1024)
-def _program(function, config, signature, distributed):
-    # The last two only tell programs apart.
+def _program(function, config, signature):
     run = functools.partial(function, config)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
