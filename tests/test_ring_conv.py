@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import keras
 import numpy as np
 import pytest
 from helpers import assert_close
@@ -25,6 +26,7 @@ from keras_sre.harmonics import harmonic_filters
 from keras_sre.ops.config import RingConvConfig
 from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.expansion import expand_kernels
+from keras_sre.ops.ring_conv import fastest_implementation
 from keras_sre.ops.ring_conv import ring_conv
 
 IMPLEMENTATIONS = ("dense", "slices", "depthwise")
@@ -473,6 +475,35 @@ def test_tiles_change_nothing(batch, channels, orders, monkeypatch, rng):
     backend._program.cache_clear()
     for found, expected in zip(tiled, whole, strict=True):
         assert_close(found, expected)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_a_single_tap_is_a_product(strides, groups, rng):
+    config = RingConvConfig(
+        (1, 1), strides=(strides,) * 2, dilation_rate=(1, 1), groups=groups
+    )
+    x = rng.normal(size=(2, 5, 4, 6)).astype("float32")
+    (weight,) = sample_weights(config, 6, 4, rng)
+    cells = x[:, ::strides, ::strides].reshape(-1, groups, 6 // groups)
+    expected = np.einsum(
+        "ngi,igo->ngo", cells, weight[0].reshape(6 // groups, groups, -1)
+    )
+    for implementation in ("auto", "dense", "slices"):
+        y = ring_conv(x, (weight,), config, implementation=implementation)
+        assert_close(to_numpy(y).reshape(-1, 4), expected.reshape(-1, 4))
+
+
+def test_what_auto_stands_for_on_a_cpu():
+    def fastest(*kernel_size, groups=1, dtype="float32"):
+        config = RingConvConfig(kernel_size, groups=groups)
+        return fastest_implementation(ops.ones((1, 9, 4), dtype), config)
+
+    assert fastest(3, dtype="bfloat16") == "slices"
+    fused = keras.backend.backend() != "torch"
+    assert fastest(1) == fastest(1, groups=2) == "dense"
+    assert fastest(3) == fastest(9) == "slices"
+    assert fastest(3, groups=2) == ("slices" if fused else "dense")
 
 
 @pytest.mark.parametrize("profile", ["hard", "area", "linear"])

@@ -14,6 +14,8 @@ from keras_sre import SREConv1DTranspose
 from keras_sre import SREConv2DTranspose
 from keras_sre import SREConv3DTranspose
 from keras_sre.geometry import RING_PROFILES
+from keras_sre.ops import backend
+from keras_sre.ops import tiling
 from keras_sre.ops.config import RingConvConfig
 from keras_sre.ops.ring_conv_transpose import ring_conv_transpose
 
@@ -216,3 +218,33 @@ def test_initial_variance_is_that_of_keras(rng):
 def test_bad_arguments_get_one_clear_error(options, message):
     with pytest.raises(ValueError, match=message):
         SREConv2DTranspose(**{"filters": 4, **options})
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_tiles_change_nothing(strides, monkeypatch, rng):
+    """Large maps are worked on a few images at a time, remainders too."""
+    config = RingConvConfig(
+        (4, 4), strides=(strides,) * 2, dilation_rate=(1, 1)
+    )
+    x = rng.normal(size=(7, 5, 4, 3)).astype("float32")
+    weight = rng.normal(size=(len(config.rings), 2, 3)).astype("float32")
+
+    def run(x, weight):
+        return ring_conv_transpose(
+            x, weight, config, (1, 1), implementation="slices"
+        )
+
+    upstream = rng.normal(size=run(x, weight).shape).astype("float32")
+
+    def all_of_it():
+        backend._program.cache_clear()
+        found = gradients(run, x, weight, upstream=upstream)
+        return to_numpy(run(x, weight)), *found
+
+    whole = all_of_it()
+    monkeypatch.setattr(tiling, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(tiling, "TILE_BYTES", 0)
+    tiled = all_of_it()
+    backend._program.cache_clear()
+    for found, expected in zip(tiled, whole, strict=True):
+        assert_close(found, expected)

@@ -233,17 +233,14 @@ def _widths(config, channels, ring_kernels):
 
 def _ring_sums_of(x, paddings, config):
     """Returns the function of filters that returns their ring sums of a map."""
-    if config.groups == 1 and has_kernel(x[..., 0, :], config):
+    ungrouped = x[..., 0, :]
+    if has_kernel(ungrouped, config):
 
         def by_kernel(filters):
-            sums = ring_sums_by_kernel(
-                x[..., 0, :],
-                filters,
-                paddings,
-                lambda x: apply_rings(
-                    ring_sums, pad(x, paddings), filters, config
-                ),
-            )
+            def by_xla(x):
+                return apply_rings(ring_sums, pad(x, paddings), filters, config)
+
+            sums = ring_sums_by_kernel(ungrouped, filters, paddings, by_xla)
             return sums[..., None, :]
 
         return by_kernel
