@@ -111,7 +111,11 @@ def check_weights(weights):
 def _shipped(name):
     """Returns the path of a network in the source tree, or installed."""
     end = name, "model.keras"
-    paths = [pathlib.Path(__file__).parents[2].joinpath("saved_models", *end)]
+    parent = pathlib.Path(__file__).parents[2]
+    paths = [
+        parent.joinpath("saved_models", *end),
+        parent.joinpath("share", "keras_sre", *end),  # pip install --target
+    ]
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         paths += [
             file.locate()
