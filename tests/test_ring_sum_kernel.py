@@ -92,6 +92,21 @@ def test_many_programs_take_all_planes_each():
     assert plan.grid == (2048, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("size", "profile", "cells"),
+    [(9, "hard", 8), (9, "gaussian", 4), (13, "hard", 4), (19, "hard", 2)],
+)
+def test_large_kernels_take_smaller_tiles(size, profile, cells, rng):
+    """So that the sums begun fit in registers."""
+    filters = harmonic_filters((size,) * 2, 0, None, True, profile, None)[0]
+    paddings = [(size // 2, size // 2)] * 2
+    plan = ring_sum_kernel._Plan((64, 32, 32, 64), filters, paddings)
+    assert math.prod(plan.tile) == cells
+    x = rng.normal(size=(1, 9, 7, 2)).astype("float32")
+    found = sums_by_kernel(x, filters, paddings)
+    assert_close(found, expected_sums(x, filters, paddings))
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_rounded_once(dtype, rng):
     import ml_dtypes
