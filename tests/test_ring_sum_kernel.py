@@ -92,13 +92,10 @@ def test_many_programs_take_all_planes_each():
     assert plan.grid == (2048, 1, 1)
 
 
-@pytest.mark.parametrize(
-    ("size", "profile", "cells"),
-    [(9, "hard", 8), (9, "gaussian", 4), (13, "hard", 4), (19, "hard", 2)],
-)
-def test_large_kernels_take_smaller_tiles(size, profile, cells, rng):
+@pytest.mark.parametrize(("size", "cells"), [(9, 8), (11, 8), (13, 4), (19, 2)])
+def test_large_kernels_take_smaller_tiles(size, cells, rng):
     """So that the sums begun fit in registers."""
-    filters = harmonic_filters((size,) * 2, 0, None, True, profile, None)[0]
+    filters = harmonic_filters((size,) * 2, 0, None, True, "hard", None)[0]
     paddings = [(size // 2, size // 2)] * 2
     plan = ring_sum_kernel._Plan((64, 32, 32, 64), filters, paddings)
     assert math.prod(plan.tile) == cells
