@@ -28,6 +28,7 @@ import keras
 import numpy as np
 from data import load_dataset
 from data import scale
+from finished_run import folders_of_both
 from finished_run import read_network
 from finished_run import read_run
 from run_directory import CONFIG
@@ -66,19 +67,9 @@ def build(run):
         ValueError: if the run is another, or `npm` does not work.
         keras_sre.ExportError: if an exported network differs from Keras.
     """
-    folders = {"rings": run, "plain": run / "plain"}
-    for folder in folders.values():
-        if not (folder / MODEL).is_file():
-            raise ValueError(
-                f"The page compares a network with its plain twin: no "
-                f"{folder / MODEL}. Train both: python training/fit.py "
-                "without --model."
-            )
-    config, ring_network = read_run(run, [CONFIG])
-    networks = {
-        "rings": ring_network,
-        "plain": read_network(run / "plain" / MODEL),
-    }
+    _, twin = folders_of_both(run)
+    config, network = read_run(run, [CONFIG])
+    networks = {"rings": network, "plain": read_network(twin / MODEL)}
     which = "dataset", "root", "size", "limit"
     dataset = load_dataset(*(config[name] for name in which))
     if len(dataset.image_shape) != 3 or dataset.task.multi_label:

@@ -30,6 +30,23 @@ def read_run(folder, files=(CONFIG, METRICS)):
     return *contents, read_network(folder / MODEL)
 
 
+def folders_of_both(run):
+    """Returns the folders of a run's network and of its plain twin.
+
+    Raises:
+        ValueError: one line, if either has no network.
+    """
+    folders = run, run / "plain"
+    for folder in folders:
+        if not (folder / MODEL).is_file():
+            raise ValueError(
+                f"A network is to be compared with its plain twin: no "
+                f"{folder / MODEL}. Train both: python training/fit.py without "
+                "--model."
+            )
+    return folders
+
+
 def read_network(path):
     """Returns the network of a `.keras` file.
 

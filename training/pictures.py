@@ -25,6 +25,7 @@ import numpy as np
 import plots
 from data import load_dataset
 from data import scale
+from finished_run import folders_of_both
 from finished_run import read_network
 from finished_run import read_run
 from matplotlib import animation
@@ -48,21 +49,14 @@ def draw(run, image=None):
     Raises:
         ValueError: if it holds no two networks, or the split no such image.
     """
-    folders = [run, run / "plain"]
-    for folder in folders:
-        if not (folder / MODEL).is_file():
-            raise ValueError(
-                f"Pictures compare a network with its plain twin: no "
-                f"{folder / MODEL}. Train both: python training/fit.py without "
-                "--model."
-            )
+    folders = folders_of_both(run)
     config, network = read_run(run, [CONFIG])
     which = "dataset", "root", "size", "limit"
     dataset = load_dataset(*(config[name] for name in which))
     results = [read_metrics(folder) for folder in folders]
     plots.plot_run(results, dataset, run)
     if len(dataset.image_shape) == 3 and not dataset.task.multi_label:
-        models = [network, read_network(run / "plain" / MODEL)]
+        models = [network, read_network(folders[1] / MODEL)]
         how = trained(results)
         _draw_turning(models, dataset, how, image, run / "plots")
 
