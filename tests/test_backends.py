@@ -255,6 +255,12 @@ for platform, kernels in (("cuda", 1), ("cpu", 0)):
     )(x).mlir_module()
     assert text.count("__gpu$xla.gpu.triton") == kernels, text
 
+(batch,) = export.symbolic_shape("batch")
+open_batch = jax.ShapeDtypeStruct((batch, *image[1:]), "float32")
+for platform in ("cuda", "cpu"):  # which the kernel would not let it
+    program = export.export(jax.jit(lambda x: layer(x)), platforms=[platform])
+    assert program(open_batch).serialize()
+
 # The kernel's stand-in on other devices, here and now.
 y = to_numpy(jax.jit(lambda x: layer(x))(x))
 layer.implementation = "dense"

@@ -28,6 +28,7 @@ import keras
 import numpy as np
 from data import load_dataset
 from data import scale
+from feature_map import feature_map
 from finished_run import folders_of_both
 from finished_run import read_network
 from finished_run import read_run
@@ -130,8 +131,7 @@ def choose(networks, images, labels):
     Where there are none, those that come first.
     """
     labels = np.ravel(labels)
-    guesses = [evaluate.predict(n, images).argmax(axis=1) for n in networks]
-    right = np.logical_and.reduce([guess == labels for guess in guesses])
+    right = evaluate.all_right(networks, images, labels)
     numbers = np.flatnonzero(right) if right.any() else np.arange(len(labels))
     # The first of each class, then the second of each, ...
     seen = {}
@@ -148,16 +148,10 @@ def choose(networks, images, labels):
 def export_with_map(network, path, images):
     """Exports a network that returns a feature map beside the scores.
 
-    Of the last map of stage 1 the channel that varies most.
-
     Returns:
         The size of the file in bytes. The map adds next to nothing.
     """
-    layer = [x for x in network.layers if x.name.startswith("stage1")][-1]
-    features = keras.Model(network.input, layer.output)
-    maps = keras.ops.convert_to_numpy(features.predict_on_batch(images[:1]))
-    channel = int(maps.std(axis=(0, 1, 2)).argmax())
-    shown = layer.output[..., channel : channel + 1]
+    shown = feature_map(network, images[:1])
     both = keras.Model(network.input, [network.output, shown])
     report = keras_sre.export(both, path, representative_data=images)
     return report.bytes

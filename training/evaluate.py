@@ -153,6 +153,12 @@ def predict(model, images, transform=_unchanged, devices=ONE_DEVICE):
     return np.concatenate(outputs)[:count].astype("float64")
 
 
+def all_right(models, images, labels):
+    """Returns a mask of the images whose one label all models get right."""
+    guesses = [predict(model, images).argmax(axis=1) for model in models]
+    return np.logical_and.reduce([guess == labels for guess in guesses])
+
+
 def official_scores(labels, scores, task):
     """Returns AUC and accuracy by MedMNIST's own evaluator."""
     with contextlib.redirect_stdout(io.StringIO()):

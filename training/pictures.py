@@ -25,6 +25,7 @@ import numpy as np
 import plots
 from data import load_dataset
 from data import scale
+from feature_map import feature_map
 from finished_run import folders_of_both
 from finished_run import read_network
 from finished_run import read_run
@@ -77,8 +78,7 @@ def _draw_turning(models, dataset, how, image, folder):
 
 def _choose(models, images, labels):
     """Returns the number of the first image that all get right upright."""
-    guesses = [evaluate.predict(m, images).argmax(axis=1) for m in models]
-    right = np.logical_and.reduce([guess == labels for guess in guesses])
+    right = evaluate.all_right(models, images, labels)
     if not right.any():
         raise ValueError("No test image is classified rightly by both.")
     return int(np.flatnonzero(right)[0])
@@ -184,8 +184,7 @@ def draw_maps(models, picture, path):
         layout="constrained",
     )
     for row, model in zip(panels, models, strict=True):
-        layer = [x for x in model.layers if x.name.startswith("stage1")][-1]
-        features = keras.Model(model.input, layer.output)
+        features = keras.Model(model.input, feature_map(model, picture))
 
         def map_of(picture, features=features):
             return np.asarray(
@@ -193,14 +192,12 @@ def draw_maps(models, picture, path):
             )
 
         upright = map_of(picture)
-        channel = int(upright.std(axis=(0, 1, 2)).argmax())
-        upright = upright[..., channel : channel + 1]
         limit = np.abs(upright).max()
         drawn = [("picture", _shown(picture)[0], "gray", 0, 1)]
         drawn.append(("its map", upright[0], "RdBu", -limit, limit))
         for angle in MAP_ANGLES:
             turned = map_of(transforms.rotate(picture, angle))
-            back = transforms.rotate(turned[..., channel, None], -angle)
+            back = transforms.rotate(turned, -angle)
             change = back - upright
             drawn.append(
                 (f"after {angle}°, turned back", back[0], "RdBu", -limit, limit)

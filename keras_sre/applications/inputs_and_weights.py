@@ -180,7 +180,8 @@ def _check_rings(model, path):
             continue
         config = json.loads(json.dumps(layer.get_config(), default=str))
         for name in RING_ARGUMENTS:
-            ours, theirs = config[name], saved[layer.name].get(name)
+            ours = config.get(name)
+            theirs = saved[layer.name].get(name, ours)
             if ours != theirs:
                 raise ValueError(
                     f"Received weights={path!r}, whose layer {layer.name} has "

@@ -40,7 +40,7 @@ def has_kernel(x, config):
     and one device: XLA cannot share a kernel out.
 
     Args:
-        x: tensor of shape `(batch, *spatial, channels)`.
+        x: tensor of shape `(batch, *spatial, ..., channels)`.
         config: `RingConvConfig`.
     """
     if not (
@@ -52,10 +52,10 @@ def has_kernel(x, config):
         and all(isinstance(size, int) for size in x.shape)
     ):
         return False
-    batch, *spatial, channels = x.shape
+    batch, *spatial = x.shape[: 1 + len(config.kernel_size)]
     # At most, as the adjoint of a "valid" convolution pads.
     spatial = map(operator.add, spatial, config.spans)
-    written = batch * math.prod(spatial) * channels * len(config.rings)
+    written = batch * math.prod(spatial) * x.shape[-1] * len(config.rings)
     if not 0 < written <= MAX_ELEMENTS or is_distributed():
         return False
     return _on_gpu()

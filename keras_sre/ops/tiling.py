@@ -65,6 +65,8 @@ def _plan(x, width):
     image_bytes = _image_bytes(x, width)
     if image_bytes is None or not on_cpu() or _is_one(batch):
         return 1, batch
+    if not isinstance(batch, int) and not ops.is_tensor(batch):
+        return 1, batch  # a symbol of `jax.export`, which knows no order
     most = max(1, int(TILE_BYTES // image_bytes))
     if isinstance(batch, int):
         if batch * image_bytes <= WHOLE_BYTES:
