@@ -18,7 +18,11 @@ import math
 
 import numpy as np
 
-RING_PROFILES = ("hard", "area", "linear", "gaussian")
+RING_PROFILES = ("hard", "area", "linear", "cosine", "gaussian")
+
+# Half the width of a raised cosine, in taps, or in distances between rings
+# where those are larger: narrower ones alias, wider ones hardly differ.
+COSINE_WIDTH = 1.5
 
 
 def tap_coordinates(kernel_size, spacing=None):
@@ -140,6 +144,12 @@ def ring_filters(
       spaced ring radii, of which the first is 0 and the last reaches the
       outermost tap on an axis (`circular`) or in the corner. Outside the last
       radius the hat falls to zero within one tap.
+    - `"cosine"`: the raised cosine `(1 + cos(pi (d - radius[r]) / w)) / 2`
+      where `|d - radius[r]| < w`, around equally spaced ring radii of which
+      the first is 0. The last ends where the first tap is that the kernel
+      lacks on its longest axis (`circular`), or a tap beyond the corner. The
+      half-width `w` is 1.5 taps, or 1.5 distances between rings if these are
+      farther apart.
     - `"gaussian"`: as `"hard"`. What is smooth there is how rings share their
       weights, which is trained: `keras_sre.ops.ring_mixing`. So a ring may
       hold no tap.
@@ -150,10 +160,11 @@ def ring_filters(
     Args:
         kernel_size: tuple of positive ints, one per axis.
         num_rings: positive int. `None` takes `default_num_rings`, or the
-            largest smaller number for which no ring is empty: an even or
-            one-dimensional kernel has fewer distinct distances.
+            largest smaller number for which no ring is empty (`"cosine"`: a
+            sum of others): an even or one-dimensional kernel has fewer
+            distinct distances.
         circular: bool, whether to leave the corners out.
-        ring_profile: `"hard"`, `"area"`, `"linear"` or `"gaussian"`.
+        ring_profile: one of those above.
         spacing: tuple of positive floats, the physical size of a voxel per
             axis, or `None` (1 everywhere).
 
@@ -162,7 +173,8 @@ def ring_filters(
 
     Raises:
         ValueError: if `ring_profile` is unknown, `num_rings` is not a positive
-            int, or a ring would hold no tap, so that its weight had no effect.
+            int, or a ring would hold no tap, so that its weight had no effect
+            (`"cosine"`: or be a sum of others).
 
     Example:
 
@@ -183,7 +195,10 @@ def ring_filters(
         )
 
     def has_dead_ring(count):
-        return not filters_for(count).any(axis=tuple(_axes(kernel_size))).all()
+        filters = filters_for(count).reshape(count, -1)
+        if ring_profile == "cosine":  # so wide that none is ever empty
+            return np.linalg.matrix_rank(filters) < count
+        return not filters.any(axis=1).all()
 
     default = default_num_rings(kernel_size, circular)
     if num_rings is None:
@@ -210,7 +225,8 @@ def ring_filters(
         ]
         raise ValueError(
             f"Received num_rings={num_rings} for kernel_size={kernel_size}: "
-            "some rings would hold no tap, so their weights would do nothing. "
+            "some rings would hold no tap of their own, so their weights would "
+            "do nothing. "
             f"Use {_spoken(usable)}, or a larger kernel."
         )
     return filters_for(int(num_rings))
@@ -218,7 +234,9 @@ def ring_filters(
 
 @functools.cache
 def _ring_filters(kernel_size, num_rings, circular, ring_profile, spacing):
-    build = {"area": _area, "linear": _linear}.get(ring_profile, _hard)
+    build = {"area": _area, "linear": _linear, "cosine": _cosine}.get(
+        ring_profile, _hard
+    )
     filters = build(kernel_size, num_rings, circular, spacing)
     filters.setflags(write=False)
     return filters
@@ -289,12 +307,34 @@ def _linear(kernel_size, num_rings, circular, spacing):
     outside = np.maximum(0.0, 1 - offset[-1] / min(width, tap))
     if num_rings > 1:
         filters[-1] = np.where(offset[-1] > 0, outside, filters[-1])
-    filters[filters < 1e-9] = 0.0  # a rounding remnant is not a tap
-    return (
-        filters * _inscribed(kernel_size)
-        if (circular and len(set(kernel_size)) > 1)
-        else filters
-    )
+    return _cut(filters, kernel_size, circular)
+
+
+def _cosine(kernel_size, num_rings, circular, spacing):
+    distances = tap_distances(kernel_size, spacing)
+    steps = spacing or (1.0,) * len(kernel_size)
+    tap = min(steps)
+    if circular:
+        end = max(
+            (size + 1) / 2 * step
+            for size, step in zip(kernel_size, steps, strict=True)
+        )
+    else:
+        end = distances.max() + tap
+    # The last radius is `end - width`, and radii are `width / 1.5` apart.
+    width = COSINE_WIDTH * max(tap, end / (num_rings - 1 + COSINE_WIDTH))
+    radii = np.linspace(0, max(end - width, 0.0), num_rings)
+    offset = distances - radii.reshape(-1, *(1,) * distances.ndim)
+    within = np.minimum(np.abs(offset) / width, 1.0)
+    return _cut((1 + np.cos(np.pi * within)) / 2, kernel_size, circular)
+
+
+def _cut(filters, kernel_size, circular):
+    """Leaves out remnants of rounding, and what is outside the ellipsoid."""
+    filters[filters < 1e-9] = 0.0
+    if circular and len(set(kernel_size)) > 1:
+        filters *= _inscribed(kernel_size)
+    return filters
 
 
 def _half_widths(kernel_size, spacing):
@@ -325,10 +365,6 @@ def _inscribed(kernel_size):
     shape = (-1, *(1,) * len(kernel_size))
     scaled = (coordinates / np.reshape(widths, shape)) ** 2
     return np.sort(scaled, axis=0).sum(axis=0) < 1 - 1e-9
-
-
-def _axes(kernel_size):
-    return range(1, len(kernel_size) + 1)
 
 
 def _spoken(numbers):

@@ -89,6 +89,10 @@ def equivariance_error(function, x, rank, invariant=False):
 
     All copies of one shape are one batch: a call can cost a compilation.
     """
+    if isinstance(function, keras.Layer):
+        if not function.built:
+            function.build(x.shape)
+        function = in_one_program(function)
     copies = {}
     for name, transform in grid_transforms(rank):
         turned = transform(x)
@@ -198,9 +202,11 @@ def gradients(function, *arguments, upstream):
     elif backend == "jax":
         import jax
 
-        found = jax.grad(
-            lambda *a: (function(*a) * upstream).sum(),
-            argnums=tuple(range(len(arguments))),
+        found = in_one_program(
+            jax.grad(
+                lambda *a: (function(*a) * upstream).sum(),
+                argnums=tuple(range(len(arguments))),
+            )
         )(*arguments)
     else:
         import torch
@@ -209,6 +215,16 @@ def gradients(function, *arguments, upstream):
         (function(*arguments) * torch.tensor(upstream)).sum().backward()
         found = [a.grad for a in arguments]
     return [to_numpy(g) for g in found]
+
+
+def in_one_program(function):
+    """Returns a function that JAX compiles whole, else each operation alone."""
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    # A new function each time: JAX would know a layer again, weights and all.
+    return jax.jit(lambda *arguments: function(*arguments))
 
 
 def to_numpy(x):

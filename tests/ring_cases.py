@@ -198,7 +198,9 @@ def usable(options):
         count
         for count in range(1, min(4, math.prod(options["kernel_size"])) + 1)
         if options["ring_profile"] == "gaussian"
-        or not ring_reference.has_empty_ring(filters(options, count))
+        or not ring_reference.has_dead_ring(
+            filters(options, count), options["ring_profile"]
+        )
     ]
 
 

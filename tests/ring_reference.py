@@ -18,21 +18,24 @@ def ring_filters(kernel_size, num_rings, circular, ring_profile, spacing):
     """Returns the fixed filter of every ring, `(num_rings, *kernel_size)`.
 
     `num_rings=None` is the paper's number, or the next smaller one of which
-    no ring is empty.
+    no ring is empty or, where they overlap, a sum of others.
     """
     if num_rings is None:
         default = max(kernel_size) // 2 + (1 if circular else 2)
         return next(
             filters
             for count in range(min(default, math.prod(kernel_size)), 0, -1)
-            if not has_empty_ring(
+            if not has_dead_ring(
                 filters := ring_filters(
                     kernel_size, count, circular, ring_profile, spacing
-                )
+                ),
+                ring_profile,
             )
         )
     steps = spacing or (1,) * len(kernel_size)
-    build = {"area": _area, "linear": _linear}.get(ring_profile, _hard)
+    build = {"area": _area, "linear": _linear, "cosine": _cosine}.get(
+        ring_profile, _hard
+    )
     return np.stack(
         [
             np.reshape(
@@ -47,8 +50,12 @@ def ring_filters(kernel_size, num_rings, circular, ring_profile, spacing):
     ).astype("float64")
 
 
-def has_empty_ring(filters):
-    return not all(ring.any() for ring in filters)
+def has_dead_ring(filters, ring_profile):
+    if ring_profile != "cosine":
+        return not all(ring.any() for ring in filters)
+    # Rings are apart if no vector but 0 is orthogonal to all others.
+    gram = np.tensordot(filters, filters, (range(1, filters.ndim),) * 2)
+    return bool(np.linalg.eigvalsh(gram)[0] < 1e-12)
 
 
 def _offset(tap, kernel_size, steps):
@@ -134,6 +141,30 @@ def _linear(tap, r, num_rings, circular, kernel_size, steps):
     if beyond > 0 and r == num_rings - 1:
         between = min(between, tap_width)
     weight = max(0.0, 1 - abs(beyond) / between)
+    return weight if weight > 1e-9 else 0.0
+
+
+def _cosine(tap, r, num_rings, circular, kernel_size, steps):
+    if circular and len(set(kernel_size)) > 1:
+        if not _is_inscribed(tap, kernel_size, steps):
+            return 0.0
+    distance = math.sqrt(sum(o**2 for o in _offset(tap, kernel_size, steps)))
+    if circular:
+        end = max(
+            (k + 1) / 2 * step
+            for k, step in zip(kernel_size, steps, strict=True)
+        )
+    else:
+        end = math.sqrt(max(_squared_distances(kernel_size, steps)))
+        end += min(steps)
+    between = end / (num_rings + 0.5)
+    if between < min(steps):  # then the width stays and the rings are closer
+        width = 1.5 * min(steps)
+        between = max(end - width, 0) / max(num_rings - 1, 1)
+    else:
+        width = 1.5 * between
+    phase = math.pi * (distance - r * between) / width
+    weight = (1 + math.cos(phase)) / 2 if abs(phase) < math.pi else 0.0
     return weight if weight > 1e-9 else 0.0
 
 

@@ -129,6 +129,7 @@ def test_equivariance(tmp_path, monkeypatch):
     assert errors["hard"] < 0.1 * errors["plain"]
     assert errors["linear"] < 0.5 * errors["hard"]
     assert errors["linear"] < 0.6 * errors["gaussian"]
+    assert errors["cosine"] < 0.6 * errors["linear"]
     assert errors["harmonics, linear"] < 0.3 * errors["plain"]
     for row in rows:
         assert (row["grid_error"] < 1e-5) == (row["what"] != "plain")

@@ -188,7 +188,23 @@ def test_empty_rings_are_refused(kernel_size, num_rings, advice):
         assert len(ring_filters(kernel_size, usable)) == usable
 
 
-@pytest.mark.parametrize("profile", ["hard", "area", "linear"])
+@pytest.mark.parametrize(
+    ("kernel_size", "num_rings", "advice"),
+    [((3, 3), 4, "Use 1, 2 or 3"), ((5,), 4, "Use 1, 2 or 3"), ((1,), 2, "1")],
+)
+def test_overlapping_rings_that_add_nothing_are_refused(
+    kernel_size, num_rings, advice
+):
+    """There are three distances in a 3x3 kernel, and three in one of 5."""
+    with pytest.raises(ValueError, match=f"of their own.*{advice}"):
+        ring_filters(kernel_size, num_rings, ring_profile="cosine")
+    for usable in map(int, re.findall(r"\d+", advice)):
+        filters = ring_filters(kernel_size, usable, ring_profile="cosine")
+        flat = filters.reshape(usable, -1)
+        assert np.linalg.matrix_rank(flat) == usable
+
+
+@pytest.mark.parametrize("profile", ["hard", "area", "linear", "cosine"])
 @pytest.mark.parametrize(
     ("kernel_size", "num_rings", "spacing"),
     [

@@ -107,6 +107,18 @@ def test_a_run_is_named_by_the_end_of_its_path(finished_run):
     assert "masked" in metrics and "medmnist_evaluator" not in metrics
 
 
+def test_a_run_leaves_a_file_for_devices(finished_run):
+    run, printed = finished_run
+    if keras.backend.backend() != "tensorflow":
+        assert "no model.tflite. export needs the TensorFlow" in printed
+        return
+    described = json.loads((run / "model.json").read_text())
+    assert described["labels"] == ["dark", "light"]
+    assert described["difference"] < 1e-5
+    assert described["bytes"] == (run / "model.tflite").stat().st_size
+    assert f"For devices: saved_models/{run.name}/model.tflite" in printed
+
+
 def test_a_run_is_evaluated_from_anywhere(finished_run, capsys):
     run, _ = finished_run
     evaluate.main([str(run), "--angles", "0", "45"])

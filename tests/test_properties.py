@@ -19,6 +19,7 @@ import numpy as np
 import ring_cases
 import ring_reference
 from helpers import assert_close
+from helpers import in_one_program
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -82,7 +83,7 @@ def test_every_implementation_equals_the_reference(case):
     for implementation in IMPLEMENTATIONS:
         layer.implementation = implementation
         with not_compiled():
-            y = layer(x)
+            y = in_one_program(layer)(x)
         found = ring_cases.from_layout(y, layer)
         assert_close(found, expected, tolerance(case, y.dtype))
         if case.kind == "pooling":
@@ -158,7 +159,7 @@ def grid_error(case, layer, x):
     symmetries = list(kept_symmetries(case))
     turned = np.concatenate([symmetry(inputs) for symmetry in symmetries])
     with not_compiled():
-        outputs = layer(ring_cases.to_layout(turned, layer))
+        outputs = in_one_program(layer)(ring_cases.to_layout(turned, layer))
     outputs = ring_cases.from_layout(outputs, layer)
     first, *others = np.split(outputs, len(symmetries))
     scale = np.abs(first).max() or 1.0  # if no tap meets the image
@@ -192,7 +193,7 @@ def test_filters_equal_the_reference_and_none_is_empty(options, num_rings):
     if profile != "gaussian" or num_rings is None:
         if num_rings is None or num_rings <= num_taps:
             expected = ring_cases.filters(options, num_rings)
-        if expected is None or ring_reference.has_empty_ring(expected):
+        if expected is None or ring_reference.has_dead_ring(expected, profile):
             try:
                 found = ring_filters(**options, num_rings=num_rings)
             except ValueError as error:

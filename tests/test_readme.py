@@ -18,7 +18,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
 def test_main_command_installs_and_fits():
     (command,) = re.findall(r"^pip install .*fit\.py$", README, re.M)
     steps = command.split(" && ")
-    assert steps[0] == 'pip install ".[train]"'
+    assert steps[0] == 'pip install ".[train,export]"'
     assert steps[-1] == "python training/fit.py"
 
 

@@ -10,6 +10,7 @@ from helpers import assert_close
 from helpers import dense_conv
 from helpers import golden_cases
 from helpers import gradients
+from helpers import in_one_program
 from helpers import keras_padding
 from helpers import official_input
 from helpers import per_axis
@@ -82,7 +83,7 @@ def test_equals_the_official_package(golden, name, rank, count):
         def convolve(x, w, c=geometry, i=implementation):
             return ring_conv(x, (w,), c, implementation=i)
 
-        y = to_numpy(convolve(x, weight))
+        y = to_numpy(in_one_program(convolve)(x, weight))
         if config["bias"]:
             y = y + arrays["bias"]
         assert_close(y, np.moveaxis(arrays["y_train"], 1, -1))
@@ -102,7 +103,7 @@ def problems(draw, harmonic=False):
     dilation_rate = draw(one_to_three) if max(strides) == 1 else (1,) * rank
     groups = draw(st.integers(1, 2))
     paddings = ["valid", "same", "causal"][: 3 if rank == 1 else 2]
-    profile = draw(st.sampled_from(["hard", "area", "linear"]))
+    profile = draw(st.sampled_from(["hard", "area", "linear", "cosine"]))
     circular = draw(st.booleans())
     orders = (0,)
     if harmonic:
@@ -145,7 +146,7 @@ def test_every_implementation_equals_the_reference(problem, seed):
     config, x, *weights = sample(*problem, np.random.default_rng(seed))
     expected = reference(config, x, *weights)
     for implementation in IMPLEMENTATIONS:
-        y = ring_conv(x, weights, config, implementation=implementation)
+        y = convolved(x, weights, config, implementation)
         assert_close(y, expected)
 
 
@@ -170,7 +171,7 @@ def test_harmonics_equal_the_reference(problem, seed):
     config, x, *weights = sample(*problem, np.random.default_rng(seed))
     expected = reference(config, x, *weights)
     for implementation in IMPLEMENTATIONS:
-        y = ring_conv(x, weights, config, implementation=implementation)
+        y = convolved(x, weights, config, implementation)
         assert_close(y, expected, 3e-5)  # a root, where responses cancel
 
 
@@ -196,6 +197,12 @@ def test_gradients_are_adjoint_to_the_reference(problem, implementation, seed):
         scale = np.linalg.norm(gradient) * np.linalg.norm(direction)
         error = np.vdot(gradient, direction) - np.vdot(change, upstream)
         assert abs(error) <= 1e-5 * max(scale, 1e-3)
+
+
+def convolved(x, weights, config, implementation):
+    return in_one_program(
+        lambda x, *w: ring_conv(x, w, config, implementation=implementation)
+    )(x, *weights)
 
 
 def sample(config, channels, num_filters, rng):
@@ -506,7 +513,7 @@ def test_what_auto_stands_for_on_a_cpu():
     assert fastest(3, groups=2) == ("slices" if fused else "dense")
 
 
-@pytest.mark.parametrize("profile", ["hard", "area", "linear"])
+@pytest.mark.parametrize("profile", ["hard", "area", "linear", "cosine"])
 @pytest.mark.parametrize("kernel_size", [(9, 9), (6, 6), (5, 5, 5)], ids=str)
 def test_expanded_kernel_is_symmetric_bit_for_bit(kernel_size, profile, rng):
     filters = ring_filters(kernel_size, ring_profile=profile)

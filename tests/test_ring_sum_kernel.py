@@ -45,7 +45,9 @@ def cases(draw):
         if rank == 2
         else st.sampled_from([(3, 3, 3), (5, 3, 3), (2, 3, 4)])
     )
-    profile = draw(st.sampled_from(["hard", "area", "linear", "gaussian"]))
+    profile = draw(
+        st.sampled_from(["hard", "area", "linear", "cosine", "gaussian"])
+    )
     order = 0
     if min(kernel_size) > 2 and len(set(kernel_size)) == 1:
         order = draw(st.integers(0, 2))

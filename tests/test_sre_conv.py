@@ -159,7 +159,7 @@ def test_channels_first_gives_the_same(case, rng):
     assert_close(np.moveaxis(found, 1, -1), y)
 
 
-@pytest.mark.parametrize("profile", ["hard", "area", "linear"])
+@pytest.mark.parametrize("profile", ["hard", "area", "linear", "cosine"])
 @pytest.mark.parametrize(
     ("cls", "size", "padding", "shape"),
     [
@@ -288,7 +288,7 @@ ERRORS = [
     ({"kernel_size": 4, "padding": "same"}, "half a cell.*odd sizes"),
     ({"num_rings": 0}, "num_rings=0"),
     ({"num_rings": 3}, "num_rings=3.*no tap.*Use 1 or 2"),
-    ({"ring_profile": "round"}, "'round'.*'hard', 'area', 'linear'"),
+    ({"ring_profile": "round"}, "'round'.*'hard', 'area', 'linear', 'cosine'"),
     ({"implementation": "fft"}, "'fft'.*'auto'"),
     ({"spacing": (1.0,)}, "spacing=.*tuple of 2"),
     ({"spacing": (1.0, 0.0)}, "spacing="),
@@ -363,7 +363,7 @@ def test_kernel_before_build_says_what_to_do():
         _ = SREConv2D(4, 3).kernel
 
 
-@pytest.mark.parametrize("profile", ["area", "linear"])
+@pytest.mark.parametrize("profile", ["area", "linear", "cosine"])
 def test_a_single_tap_has_a_single_default_ring(profile):
     layer = SREConv2D(3, 1, circular=False, ring_profile=profile)
     assert layer(np.ones((1, 4, 4, 2), "float32")).shape == (1, 4, 4, 3)

@@ -71,7 +71,13 @@ class ExportedModel:
 
 
 def run(
-    folder, format, quantization=None, uint8_input=False, output=None, root=None
+    folder,
+    format,
+    quantization=None,
+    uint8_input=False,
+    output=None,
+    root=None,
+    score=True,
 ):
     """Exports one run directory; returns the contents of the JSON file.
 
@@ -82,6 +88,8 @@ def run(
         uint8_input: bool, whether scaling becomes a part of the file.
         output: path of the file; `None` is one in `folder`.
         root: folder of the MedMNIST files; `None` is the run's.
+        score: bool, whether to test the file on the test split. It is
+            compared with Keras on training images in any case.
     """
     folder = pathlib.Path(folder)
     config, metrics, model = read_run(folder)
@@ -112,7 +120,10 @@ def run(
         quantization=quantization,
         representative_data=images if uint8_input else scale(images),
     )
-    exported = ExportedModel(output, format, uint8_input)
+    scores = {}
+    if score:
+        exported = ExportedModel(output, format, uint8_input)
+        scores = _scores(exported, dataset, config)
     description = {
         "model": config["model"],
         "dataset": dataset.name,
@@ -133,7 +144,7 @@ def run(
         "latency_ms": report.latency_ms,
         "difference": report.difference,
         "agreement": report.agreement,
-        **_scores(exported, dataset, config),
+        **scores,
         "keras": {name: metrics[name] for name in ("upright", "rotated")},
     }
     write_json(output.with_name(f"{output.stem}.json"), description)

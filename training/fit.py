@@ -5,8 +5,8 @@
 trains an SRE-ResNet-18 and its plain twin on real textures that ship with
 scikit-image (about two minutes on two cores, no internet), prints one table
 and writes `saved_models/textures_sre_resnet18/`: `model.keras`, `config.json`,
-`history.csv`, `metrics.json`, `plots/*.png`, and the twin's files in `plain/`.
-Training sees no rotation and no reflection.
+`history.csv`, `metrics.json`, `plots/*.png`, `model.tflite` for devices, and
+the twin's files in `plain/`. Training sees no rotation and no reflection.
 
     python training/fit.py --dataset breastmnist --recipe paper
 
@@ -43,6 +43,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import evaluate
+import export
 import keras
 import numpy as np
 import pandas as pd
@@ -273,7 +274,7 @@ def main(argv=None):
 def _run_or_exit(args):
     try:
         _run(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, keras_sre.ExportError) as error:
         sys.exit(f"fit.py: {error}")
     except KeyboardInterrupt:
         sys.exit(
@@ -320,6 +321,22 @@ def _run(args):
     if devices_for(config.distribute).is_chief:
         report.print_results(results, name)
         print(f"Model, metrics and plots: {output}")
+        print(f"For devices: {_export(pathlib.Path(output))}")
+
+
+def _export(output):
+    """Writes the LiteRT file of a finished run; returns what came of it."""
+    path = output / export.FORMATS["litert"].format("")
+    if path.exists():  # of a run that was finished before
+        return path
+    try:
+        found = export.run(output, "litert", score=False)
+    except ValueError as error:  # another backend, no extra `export`, ...
+        return f"no {path.name}. {error}"
+    return (
+        f"{path}, {found['bytes'] / 1e6:.2f} MB, {found['latency_ms']:.1f} ms "
+        f"an image, {found['difference']:.0g} from Keras"
+    )
 
 
 if __name__ == "__main__":

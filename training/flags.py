@@ -42,7 +42,7 @@ def add_settings(parser):
         metavar="B",
         help="rings per kernel, one per stage (k // 2 + 1)",
     )
-    add("--ring-profile", help="hard, area, linear or gaussian")
+    add("--ring-profile", help="hard, area, linear, cosine or gaussian")
     add(
         "--harmonics",
         type=int,

@@ -57,6 +57,8 @@ def write_litert(model, path):
                 input_signature=signature,
                 target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
             )
+        except OSError:  # a full disk
+            raise
         except Exception as error:  # the converter has no class of its own
             raise ValueError(
                 "LiteRT has no built-in operation for a part of this model: "

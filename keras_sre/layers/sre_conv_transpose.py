@@ -178,7 +178,8 @@ class SREConv2DTranspose(BaseSREConvTranspose):
         bias_constraint: constraint on the bias.
         num_rings: int or `None`.
         circular: bool.
-        ring_profile: `"hard"`, `"area"`, `"linear"` or `"gaussian"`.
+        ring_profile: `"hard"`, `"area"`, `"linear"`, `"cosine"` or
+            `"gaussian"`.
         spacing: `None`, or a tuple of 2 floats.
         implementation: `"auto"`, `"slices"`, `"depthwise"` or `"dense"`.
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.

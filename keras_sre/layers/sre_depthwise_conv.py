@@ -37,7 +37,8 @@ class SREDepthwiseConv2D(BaseRingLayer):
         bias_constraint: constraint on the bias.
         num_rings: int or `None`.
         circular: bool.
-        ring_profile: `"hard"`, `"area"`, `"linear"` or `"gaussian"`.
+        ring_profile: `"hard"`, `"area"`, `"linear"`, `"cosine"` or
+            `"gaussian"`.
         spacing: `None`, or a tuple of 2 floats.
         implementation: `"slices"`; `"dense"` or `"depthwise"`, both the
             backend's own depthwise convolution; or `"auto"`: slices where XLA
