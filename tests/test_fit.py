@@ -1,6 +1,7 @@
 """The training scripts, from settings to the run directory."""
 
 import csv
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -134,6 +135,7 @@ def test_an_earlier_run_is_replaced_only_by_a_complete_one(
         (["--width", "0"], "--width 0. Expected 1 or more"),
         (["--epochs", "-1"], "--epochs -1. Expected 1 or more"),
         (["--size", "30"], "--size 30. Choose from: 28"),
+        (["--split", "train"], "--split train. Choose from: test, val"),
         (["--size", "128"], "--size 128. The textures are too small"),
         (["--kernel-sizes", "3", "3"], "--kernel-sizes with 2 numbers"),
         (["--kernel-sizes", "4", "3", "3", "3"], "kernel_size=(4, 4)"),
@@ -386,6 +388,31 @@ def test_finished_run_is_not_trained_again(finished_run, monkeypatch):
     monkeypatch.setattr(fit, "train_and_test", None)
     config = RunConfig(**TINY, kernel_sizes=(3, 3, 3, 3))
     assert fit.run(config, output, progress=False, resume=True) == results
+
+
+def test_what_is_chosen_by_the_validation_split_sees_no_other(
+    tmp_path, monkeypatch, capsys
+):
+    def without_test_split(*arguments):
+        found = load_dataset(*arguments)
+        splits = {name: found.splits[name] for name in ("train", "val")}
+        return dataclasses.replace(found, splits=splits)
+
+    monkeypatch.setattr(fit, "load_dataset", without_test_split)
+    config = RunConfig(**TINY, model="resnet18", split="val")
+    results = fit.run(config, tmp_path / "run", progress=False)
+    report.print_results(results, "textures")
+    assert "upright only; validation accuracy" in capsys.readouterr().out
+    model = keras.models.load_model(tmp_path / "run" / "model.keras")
+    images, labels = load_dataset("textures", size=32, limit=16).splits["val"]
+    predicted = evaluate.predict(model, images).argmax(axis=-1)
+    assert np.mean(predicted == labels) == results[0]["upright"]["accuracy"]
+    # It is no run with scores of the test split, and those are none of it.
+    finished = run_directory.finished_results
+    for split, there in (("val", True), ("test", False), (None, False)):
+        config = RunConfig(**TINY, model="resnet18", split=split).resolve()
+        found = finished(tmp_path / "run", config.settings())
+        assert (found is not None) == there
 
 
 @pytest.mark.parametrize(

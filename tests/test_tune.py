@@ -284,11 +284,12 @@ def test_ranking_and_pareto_front():
         trial_of("3", 0.6, 400),
         trial_of("4", 0.6, 450),
         trial_of("5", 0.8, 700, auc=0.7),
+        trial_of("8", 0.5, 400),
         Trial(space_of(**BREAST), "6", TrialStatus.FAILED, "a\nError: no"),
         Trial(space_of(**BREAST), "7", TrialStatus.RUNNING),
     ]
     ranked = [trial.trial_id for trial in tune_report.ranked(trials)]
-    assert ranked == ["5", "2", "1", "0", "3", "4"]
+    assert ranked == ["5", "2", "1", "0", "3", "4", "8"]
     front = [trial.trial_id for trial in tune_report.pareto_front(trials)]
     assert front == ["3", "0", "5"]
     frame = tune_report.to_frame(trials).set_index("trial")

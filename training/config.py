@@ -18,6 +18,7 @@ SIZES = (28, 32, 64, 128, 224)
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 INTERPOLATIONS = ("nearest", "bilinear")
 LOGS = ("tensorboard", "wandb")
+TESTED_ON = ("test", "val")
 DISTRIBUTIONS = ("none", "data", "multi-host")
 FROM_RECIPE = (
     "size",
@@ -38,6 +39,9 @@ class RunConfig:
 
     `None` stands for the default of the recipe or data set and is replaced
     by `resolve`. Raises `ValueError`, one clear line, for values out of range.
+
+    `split` is `"val"`, for all that is still to be chosen, or `None`: the test
+    split.
     """
 
     dataset: str = "textures"
@@ -60,6 +64,7 @@ class RunConfig:
     precision: str = "float32"
     interpolation: str = "nearest"
     limit: int | None = None
+    split: str | None = None
     distribute: str = "none"
 
     def __post_init__(self):
@@ -80,6 +85,7 @@ class RunConfig:
             ("ring_profile", (None, *RING_PROFILES)),
             ("precision", PRECISIONS),
             ("interpolation", INTERPOLATIONS),
+            ("split", (None, *TESTED_ON)),
             ("distribute", DISTRIBUTIONS),
         ):
             value = getattr(self, name)
@@ -88,6 +94,8 @@ class RunConfig:
                 raise ValueError(
                     f"Received --{_flag(name)} {value}. Choose from: {known}."
                 )
+        if self.split == "test":
+            self.split = None
         for name in ("width", "epochs", "batch_size", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -22,7 +22,8 @@ not, or an `.npz` file with MedMNIST's keys. It says what it found.
     python training/fit.py --suite 2d --seeds 1 2 3
 
 runs every MedMNIST set of images (or those named by `--dataset`), skips what is
-finished and writes one table, `results.csv` and `results.md`.
+finished and writes one table, `results.csv` and `results.md`. To choose between
+settings add `--split val`: scores and plots are of the validation split then.
 
     python training/fit.py --distribute data
 
@@ -121,11 +122,8 @@ def run(config, output, twin=True, progress=True, resume=False, logs=()):
     return results
 
 
-def train_and_test(config, dataset, folder, progress, logs, split="test"):
-    """Trains one model, writes its files into `folder`, returns its metrics.
-
-    They are of the split named, `"val"` for all that is still to be chosen.
-    """
+def train_and_test(config, dataset, folder, progress, logs):
+    """Trains one model, writes its files into `folder`, returns its metrics."""
     folder.mkdir(exist_ok=True)
     if not (folder / METRICS).exists():  # else finished before the run stopped
         devices = devices_for(config.distribute)
@@ -133,14 +131,14 @@ def train_and_test(config, dataset, folder, progress, logs, split="test"):
             progress, logs = False, ()
         with devices.scope():
             metrics = _train_and_test(
-                config, dataset, folder, progress, logs, split, devices
+                config, dataset, folder, progress, logs, devices
             )
         write_json(folder / METRICS, metrics)
     remove_progress(folder)
     return read_metrics(folder)
 
 
-def _train_and_test(config, dataset, folder, progress, logs, split, devices):
+def _train_and_test(config, dataset, folder, progress, logs, devices):
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     model = model_of(
@@ -150,6 +148,7 @@ def _train_and_test(config, dataset, folder, progress, logs, split, devices):
         dataset.task.activation,
     )
     epochs = train(model, config, dataset, folder, progress, logs, devices)
+    split = config.split or "test"
     images, labels = dataset.splits[split]
     test = images, labels, dataset.task, config.interpolation
     start = time.perf_counter()
@@ -241,6 +240,11 @@ def parse_args(argv):
         "rings, its plain twin, and that twin trained on turned images",
     )
     add_settings(parser)
+    add(
+        "--split",
+        help="what the scores are of: test (the default), or val for all that "
+        "is still to be chosen",
+    )
     add("--output", help="run directory (saved_models/DATASET_MODEL)")
     add("--resume", action="store_true", help="go on with an unfinished run")
     add(
@@ -321,7 +325,8 @@ def _run(args):
     if devices_for(config.distribute).is_chief:
         report.print_results(results, name)
         print(f"Model, metrics and plots: {output}")
-        print(f"For devices: {_export(pathlib.Path(output))}")
+        if not config.split:
+            print(f"For devices: {_export(pathlib.Path(output))}")
 
 
 def _export(output):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from data import scale
 from evaluate import predict
+from report import tested_on
 from report import trained
 from sklearn import metrics
 
@@ -45,12 +46,17 @@ def plot_run(results, dataset, folder):
     )
     histories = [pd.read_csv(f / "history.csv") for f in folders]
     plot_curves(results, histories, plots / "curves.png")
-    images, labels = dataset.splits["test"]
+    images, _ = _tested(results, dataset)
     if not dataset.task.multi_label:
         plot_confusion(results, models, dataset, plots / "confusion.png")
     if images.ndim == 4:
         plot_sheet(results, models, dataset, plots / "samples.png")
     plot_ring_kernels(models[0], plots / "ring_kernels.png")
+
+
+def _tested(results, dataset):
+    """Returns the images and labels that the scores are of."""
+    return dataset.splits[results[0].get("split", "test")]
 
 
 def plot_angles(results, path, title):
@@ -113,8 +119,8 @@ def plot_curves(results, histories, path):
 
 
 def plot_confusion(results, models, dataset, path):
-    """Draws the confusion matrices on the upright test split."""
-    images, labels = dataset.splits["test"]
+    """Draws the confusion matrices on the upright images of the split."""
+    images, labels = _tested(results, dataset)
     count = len(dataset.classes)
     side = min(3 + 0.45 * count, 30)  # inches
     figure, panels = plt.subplots(
@@ -142,8 +148,8 @@ def plot_confusion(results, models, dataset, path):
 
 
 def plot_sheet(results, models, dataset, path):
-    """Draws test images at several angles with the models' predictions."""
-    images, labels = dataset.splits["test"]
+    """Draws images at several angles with the models' predictions."""
+    images, labels = _tested(results, dataset)
     count = min(SHEET_IMAGES, len(images))
     chosen = np.linspace(0, len(images) - 1, count).round().astype(int)
     images, labels = scale(images[chosen]), labels[chosen]
@@ -239,10 +245,7 @@ def plot_networks(results, path):
         (result["params"], 100 * result["rotated"]["mean_accuracy"])
         for result in results
     ]
-    front = []  # nothing is better with as few parameters
-    for params, accuracy in sorted(points):
-        if not front or accuracy > front[-1][1]:
-            front.append((params, accuracy))
+    front = [points[i] for i in pareto_front(points)]
     figure, panel = plt.subplots(figsize=(7, 4.5), layout="constrained")
     panel.step(*zip(*front, strict=True), "--", where="post", color="0.6")
     for (params, accuracy), result in zip(points, results, strict=True):
@@ -253,9 +256,30 @@ def plot_networks(results, path):
             (params, accuracy),
             **BESIDE,
         )
-    _set_axes(panel, "test accuracy, mean over angles (%)")
+    _set_axes(panel, f"{tested_on(results)} accuracy, mean over angles (%)")
     panel.set_title(_short(names[0], 60), fontsize=10)
     save(figure, path)
+
+
+def pareto_front(points):
+    """Returns which of these none betters with as few parameters.
+
+    Args:
+        points: list of pairs of a number of parameters and a score. Of equal
+            ones the first is taken.
+
+    Returns:
+        List of indices, in the order of parameters.
+    """
+    front, best = [], -np.inf
+    order = sorted(
+        range(len(points)), key=lambda i: (points[i][0], -points[i][1])
+    )
+    for index in order:
+        if points[index][1] > best:
+            front.append(index)
+            best = points[index][1]
+    return front
 
 
 def plot_trials(frame, path):

@@ -16,7 +16,8 @@ COLUMNS = (
 
 def print_results(results, dataset):
     """Prints the table of a run, and a second one of the inscribed disc."""
-    print_table(results, f"{dataset}: {trained(results)}; test accuracy")
+    title = f"{dataset}: {trained(results)}; {tested_on(results)} accuracy"
+    print_table(results, title)
     if all("masked" in result for result in results):
         masked = [result | result["masked"] for result in results]
         print_table(masked, f"{dataset}: the same, inscribed disc only")
@@ -30,6 +31,12 @@ def trained(results):
     """
     turned = results[0].get("augment_rotation", False)
     return "trained turned and flipped" if turned else "trained upright only"
+
+
+def tested_on(results):
+    """Returns which split the scores of `metrics.json` are of, in a word."""
+    split = results[0].get("split", "test")
+    return {"val": "validation"}.get(split, split)
 
 
 def print_table(results, title):

@@ -129,7 +129,8 @@ def run(configs, output, run_one, twin=True, logs=(), compare=False):
             found = [{**result, "model": model} for result in found]
         results += found
         write_table(results, output)
-    report.print_frame(summarise(results), "test split")
+    title = f"{report.tested_on(results)} split"
+    report.print_frame(summarise(results), title)
     print(f"Tables: {output / 'results.csv'}, {output / 'results.md'}")
 
 

@@ -64,14 +64,9 @@ def ranked(trials):
 
 def pareto_front(trials):
     """Returns those of which none is better with as few parameters."""
-    front, best = [], -1.0
-    for trial in sorted(
-        ranked(trials), key=lambda t: metrics_of(t)["parameters"]
-    ):
-        if trial.score > best:
-            front.append(trial)
-            best = trial.score
-    return front
+    done = ranked(trials)
+    points = [(metrics_of(trial)["parameters"], trial.score) for trial in done]
+    return [done[index] for index in plots.pareto_front(points)]
 
 
 def to_frame(trials):

@@ -97,13 +97,14 @@ def run_trial(config, folder, bounds, progress=True):
     costs = measure_costs(config, dataset, bounds)
     if exceeds(costs, bounds):
         return costs | {"over_bound": 1.0}
+    config = dataclasses.replace(config, split="val")
     folder, settings = pathlib.Path(folder), config.settings()
     if finished := finished_results(folder, settings):
         (metrics,) = finished
     else:
         with complete_directory(folder, settings, resume=True) as partial:
             metrics = fit.train_and_test(
-                config, dataset, partial, progress, logs=(), split="val"
+                config, dataset, partial, progress, logs=()
             )
     return costs | {
         "over_bound": 0.0,
