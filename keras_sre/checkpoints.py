@@ -144,7 +144,8 @@ def _tensor(name, entry, data):
         raise ValueError(f"the data of {name!r} is cut off or of another size")
     array = np.frombuffer(data[begin:end], stored).reshape(shape)
     if dtype == "BF16":
-        array = (array.astype("<u4") << 16).view("<f4")
+        upper = np.left_shift(array.astype("<u4"), np.uint32(16))
+        array = np.asarray(upper, "<u4").view("<f4")
     return array
 
 

@@ -1,5 +1,6 @@
 """References and judgements that the tests share."""
 
+import importlib.util
 import itertools
 import json
 import pathlib
@@ -9,8 +10,11 @@ import keras
 import numpy as np
 import pytest
 
+HAS_EXPORT = keras.backend.backend() == "tensorflow" and all(
+    map(importlib.util.find_spec, ("ai_edge_litert", "litert_quantizer"))
+)
 needs_export = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="exports by TensorFlow"
+    not HAS_EXPORT, reason="exports by TensorFlow, with the extra `export`"
 )
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 

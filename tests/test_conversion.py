@@ -387,6 +387,8 @@ def test_what_cannot_be_converted_is_named(rng):
     converted = convert(model)
     (row,) = converted.conversion_report.layers
     assert row.name == "odd" and "output_padding" in row.reason
+    if "output_padding" not in model.layers[0].get_config():
+        pytest.skip("this version of Keras forgets it when it copies a layer")
     x = noise(rng, 1, 9, 9, 2)
     assert_close(converted(x), model(x))
     assert "left: " in str(converted.conversion_report)

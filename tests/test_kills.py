@@ -18,7 +18,6 @@ import fit
 import keras
 import numpy as np
 import pandas as pd
-from ai_edge_litert.interpreter import Interpreter
 from helpers import needs_export
 from helpers import write_run
 
@@ -160,6 +159,8 @@ def test_searching(tmp_path):
 @needs_export
 def test_exporting(tmp_path):
     """A file is there, and whole, or it is not there."""
+    from ai_edge_litert.interpreter import Interpreter
+
     run = write_run(tmp_path / "run")
     options = ["--quantization", "int8", "--output"]
 

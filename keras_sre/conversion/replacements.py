@@ -233,7 +233,9 @@ def _transposed(layer, settings):
     changes = _without_harmonics(settings.ring_arguments)
     output_padding = layer.output_padding
     if output_padding is not None and _doubles(layer, output_padding):
-        changes["output_padding"] = output_padding = None
+        output_padding = None
+    # In any case: older versions of Keras leave it out of the configuration.
+    changes["output_padding"] = output_padding
     kernel_size, offset = list(layer.kernel_size), [0] * len(layer.strides)
     for axis, (k, stride) in enumerate(
         zip(layer.kernel_size, layer.strides, strict=True)

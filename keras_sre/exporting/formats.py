@@ -41,17 +41,18 @@ def lowered(model, implementation):
 
 def write_saved_model(model, path):
     with quiet():
-        model.export(path, format="tf_saved_model", verbose=False)
+        model.export(str(path), format="tf_saved_model", verbose=False)
 
 
 def write_litert(model, path):
     import tensorflow as tf
 
+    require("ai_edge_litert")
     signature = [_signature(model, INPUT_BATCH)]
     with lowered(model, "depthwise"), quiet():
         try:
             model.export(
-                path,
+                str(path),
                 format="litert",
                 verbose=False,
                 input_signature=signature,
@@ -70,7 +71,7 @@ def write_onnx(model, path):
     with lowered(model, "depthwise"), quiet():
         require("tf2onnx", "onnx")
         model.export(
-            path,
+            str(path),
             format="onnx",
             verbose=False,
             input_signature=[_signature(model, None)],
