@@ -12,6 +12,7 @@ from helpers import assert_equivariant
 from helpers import equivariance_error
 from helpers import golden_cases
 from helpers import gradients
+from helpers import load_or_skip
 from helpers import to_numpy
 
 from keras_sre import applications
@@ -376,12 +377,7 @@ def test_weights_by_name(name):
 
 
 def load_shipped(name):
-    try:
-        return keras.models.load_model(
-            ROOT / "saved_models" / name / "model.keras"
-        )
-    except TypeError:
-        pytest.skip("this version of Keras cannot read what a newer one wrote")
+    return load_or_skip(ROOT / "saved_models" / name / "model.keras")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from keras_sre.harmonics import harmonic_filters
 from keras_sre.ops import ring_sum_kernel
 
-pytest.importorskip("jax.experimental.pallas.triton")
+triton = pytest.importorskip("jax.experimental.pallas.triton")
+if not hasattr(triton, "CompilerParams"):
+    pytest.skip("JAX is too old for the kernel", allow_module_level=True)
 
 
 def expected_sums(x, filters, paddings):
