@@ -1,11 +1,13 @@
 """References and judgements that the tests share."""
 
 import importlib.util
+import inspect
 import itertools
 import json
 import pathlib
 import tempfile
 
+import jax
 import keras
 import numpy as np
 import pytest
@@ -15,6 +17,11 @@ HAS_EXPORT = keras.backend.backend() == "tensorflow" and all(
 )
 needs_export = pytest.mark.skipif(
     not HAS_EXPORT, reason="exports by TensorFlow, with the extra `export`"
+)
+needs_multi_host = pytest.mark.skipif(
+    "heartbeat_timeout_seconds"
+    not in inspect.signature(jax.distributed.initialize).parameters,
+    reason="this version of JAX is too old for --distribute multi-host",
 )
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 

@@ -22,6 +22,7 @@ import pytest
 from augment import augment
 from augment import lose_corners
 from augment import turn_and_mirror
+from helpers import needs_multi_host
 
 SETTINGS = (
     *("--recipe", "quick", "--limit", "16", "--batch-size", "8"),
@@ -159,6 +160,7 @@ def test_what_two_devices_trained_loads_on_one(backend, runs, rng):
     )
 
 
+@needs_multi_host
 def test_two_processes_one_is_lost_and_one_goes_on(tmp_path, start, runs):
     output = tmp_path / "run"
     with socket.socket() as free:

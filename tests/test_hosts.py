@@ -4,6 +4,7 @@ import fit
 import hosts
 import jax
 import pytest
+from helpers import needs_multi_host
 
 
 @pytest.fixture
@@ -74,6 +75,7 @@ def test_impossible_addresses(flags, message, connected):
     assert not connected
 
 
+@needs_multi_host
 def test_missing_addresses(monkeypatch):
     for name in ("SLURM_JOB_ID", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)

@@ -91,6 +91,12 @@ def connect(coordinator=None, num_processes=None, process_id=None):
             initialization_timeout=START_SECONDS,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
+    except TypeError as error:  # of an argument that it does not know
+        raise ValueError(
+            f"Received --distribute multi-host with JAX {jax.__version__}, "
+            "which cannot tell soon that a process is lost. Install a newer "
+            "one: pip install --upgrade jax."
+        ) from error
     except (ValueError, RuntimeError) as error:
         line = str(error).splitlines()[0]
         if missing:
