@@ -29,6 +29,7 @@ from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.expansion import expand_kernels
 from keras_sre.ops.ring_conv import fastest_implementation
 from keras_sre.ops.ring_conv import ring_conv
+from keras_sre.ops.ring_sum import _windows
 
 IMPLEMENTATIONS = ("dense", "slices", "depthwise")
 OFFICIAL_KINDS = (
@@ -173,6 +174,38 @@ def test_harmonics_equal_the_reference(problem, seed):
     for implementation in IMPLEMENTATIONS:
         y = convolved(x, weights, config, implementation)
         assert_close(y, expected, 3e-5)  # a root, where responses cancel
+
+
+@pytest.mark.parametrize("orders", [(0,), (2, 0, 1)], ids=str)
+@pytest.mark.parametrize(
+    ("size", "profile"),
+    [
+        ((9, 9), "hard"),
+        ((8, 8), "hard"),
+        ((7, 11), "linear"),
+        ((7, 7), "cosine"),
+    ],
+)
+def test_large_rings_are_sums_of_small_windows(size, profile, orders, rng):
+    """On edge devices, where large windows are slow."""
+    config = RingConvConfig(
+        size,
+        ring_profile=profile,
+        strides=(1, 1),
+        padding="valid" if size == (8, 8) else "same",
+        dilation_rate=(2, 1),
+        orders=orders,
+    )
+    x = rng.normal(size=(1, 17, 12, 2)).astype("float32")
+    weights = sample_weights(config, 2, 3, rng)
+    y = convolved(x, weights, config, "depthwise")
+    assert_close(y, reference(config, x, *weights), 3e-5)
+    for ring in config.banks[0][0]:
+        windows = [w for mirrored in _windows(ring) for w, _ in mirrored]
+        assert max(window.size for window in windows) <= 25
+        if len(windows) > 1:  # none has a row of zeros
+            for window in windows:
+                assert window.any(axis=0).all() and window.any(axis=1).all()
 
 
 @given(problems(), st.sampled_from(IMPLEMENTATIONS), st.integers(0, 2**32 - 1))
