@@ -5,9 +5,8 @@ each: `K[p] = sum_r filter[r, p] * weight[r]`, where the filter of ring `r` is
 a function of the distance of tap `p` from the kernel's centre alone. A *ring*
 is called a band in the SRE-Conv paper and `sre_k` counts them in its code.
 
-Distances are in taps, or in the unit of `spacing` where that is given. The
-centre of an even kernel lies between its two middle taps, so that even kernels
-are symmetric as well.
+Distances are those of `taps.py`; the filters of rings that are not hard are
+made in `smooth_rings.py`.
 
 References:
     - [Du et al., 2025](https://arxiv.org/abs/2501.09753): hard rings.
@@ -18,60 +17,12 @@ import math
 
 import numpy as np
 
+from keras_sre import smooth_rings
+from keras_sre.taps import inscribed
+from keras_sre.taps import ring_edges
+from keras_sre.taps import tap_distances
+
 RING_PROFILES = ("hard", "area", "linear", "cosine", "gaussian")
-
-# Half the width of a raised cosine, in taps, or in distances between rings
-# where those are larger: narrower ones alias, wider ones hardly differ.
-COSINE_WIDTH = 1.5
-
-
-def tap_coordinates(kernel_size, spacing=None):
-    """Returns the position of every tap relative to the kernel's centre.
-
-    Args:
-        kernel_size: tuple of positive ints, one per axis.
-        spacing: tuple of positive floats, the physical distance between
-            neighbouring taps along each axis; `None` means 1.
-
-    Returns:
-        float64 array of shape `(rank, *kernel_size)`.
-
-    Example:
-
-    >>> tap_coordinates((4,))
-    array([[-1.5, -0.5,  0.5,  1.5]])
-    """
-    spacing = spacing or (1.0,) * len(kernel_size)
-    axes = [
-        (np.arange(size) - (size - 1) / 2) * step
-        for size, step in zip(kernel_size, spacing, strict=True)
-    ]
-    return np.stack(np.meshgrid(*axes, indexing="ij"))
-
-
-def tap_distances(kernel_size, spacing=None):
-    """Returns the distance of every tap from the kernel's centre.
-
-    Taps that a reflection, or an exchange of two axes of equal size and
-    spacing, maps onto each other get the same float, bit for bit: squares are
-    summed in ascending order.
-
-    Args:
-        kernel_size: tuple of positive ints, one per axis.
-        spacing: tuple of positive floats or `None` (1 everywhere).
-
-    Returns:
-        float64 array of shape `kernel_size`.
-
-    Example:
-
-    >>> tap_distances((3, 3)).round(3)
-    array([[1.414, 1.   , 1.414],
-           [1.   , 0.   , 1.   ],
-           [1.414, 1.   , 1.414]])
-    """
-    squares = np.sort(tap_coordinates(kernel_size, spacing) ** 2, axis=0)
-    return np.sqrt(squares.sum(axis=0))
 
 
 def default_num_rings(kernel_size, circular=True):
@@ -118,11 +69,11 @@ def ring_index(kernel_size, num_rings=None, circular=True, spacing=None):
     if num_rings is None:
         num_rings = default_num_rings(kernel_size, circular)
     distances = tap_distances(kernel_size, spacing)
-    edges = _ring_edges(kernel_size, num_rings, circular, spacing)
+    edges = ring_edges(kernel_size, num_rings, circular, spacing)
     index = np.searchsorted(edges, distances, "right") - 1
     index[distances > edges[-1]] = -1
     if circular:
-        index[~_inscribed(kernel_size)] = -1
+        index[~inscribed(kernel_size)] = -1
     return index
 
 
@@ -234,9 +185,12 @@ def ring_filters(
 
 @functools.cache
 def _ring_filters(kernel_size, num_rings, circular, ring_profile, spacing):
-    build = {"area": _area, "linear": _linear, "cosine": _cosine}.get(
-        ring_profile, _hard
-    )
+    smooth = {
+        "area": smooth_rings.area,
+        "linear": smooth_rings.linear,
+        "cosine": smooth_rings.cosine,
+    }
+    build = smooth.get(ring_profile, _hard)
     filters = build(kernel_size, num_rings, circular, spacing)
     filters.setflags(write=False)
     return filters
@@ -246,125 +200,6 @@ def _hard(kernel_size, num_rings, circular, spacing):
     index = ring_index(kernel_size, num_rings, circular, spacing)
     rings = np.arange(num_rings).reshape(-1, *(1,) * len(kernel_size))
     return (index == rings).astype("float64")
-
-
-def _area(kernel_size, num_rings, circular, spacing):
-    if circular:
-        edges = _ring_edges(kernel_size, num_rings, True, spacing)
-        inside = _inscribed(kernel_size)
-        if len(set(kernel_size)) == 1 and len(set(spacing or (1,))) == 1:
-            inside = True  # the outermost circle cuts the corners already
-    else:  # the outermost circle passes through the corners of the square
-        reach = _half_widths(kernel_size, spacing)
-        edges = np.linspace(0, np.linalg.norm(reach), num_rings + 1)
-        inside = True
-    coordinates = np.abs(tap_coordinates(kernel_size, spacing))
-    steps = spacing or (1.0,) * len(kernel_size)
-    covered = np.empty((num_rings + 1, *kernel_size))
-    for tap in np.ndindex(*kernel_size):
-        cell = sorted(zip(coordinates[(slice(None), *tap)], steps, strict=True))
-        for i, edge in enumerate(edges):
-            covered[(i, *tap)] = _ball_fraction(float(edge), tuple(cell))
-    return np.diff(covered, axis=0) * inside
-
-
-@functools.cache
-def _ball_fraction(radius, cell):
-    """Returns the fraction of a box that a ball around the origin covers.
-
-    `cell` holds `(centre, width)` for each axis. The chord along the last axis
-    is exact; the others are integrated by the midpoint rule.
-    """
-    num_points = 128 if len(cell) == 2 else 48
-    squared = np.zeros(())
-    for centre, width in cell[:-1]:
-        points = centre + width * (
-            (np.arange(num_points) + 0.5) / num_points - 0.5
-        )
-        squared = squared[..., None] + points**2
-    half_chord = np.sqrt(np.maximum(radius**2 - squared, 0.0))
-    centre, width = cell[-1]
-    low, high = centre - width / 2, centre + width / 2
-    covered = np.clip(half_chord, low, high) - np.clip(-half_chord, low, high)
-    return float(np.mean(covered) / width)
-
-
-def _linear(kernel_size, num_rings, circular, spacing):
-    distances = tap_distances(kernel_size, spacing)
-    steps = spacing or (1.0,) * len(kernel_size)
-    if circular:
-        outermost = max(
-            (size - 1) / 2 * step
-            for size, step in zip(kernel_size, steps, strict=True)
-        )
-    else:
-        outermost = distances.max()
-    tap = max(steps)
-    radii = np.linspace(0, outermost, num_rings)
-    width = radii[1] if num_rings > 1 and radii[1] else outermost + tap
-    offset = distances - radii.reshape(-1, *(1,) * distances.ndim)
-    filters = np.maximum(0.0, 1 - np.abs(offset) / width)
-    outside = np.maximum(0.0, 1 - offset[-1] / min(width, tap))
-    if num_rings > 1:
-        filters[-1] = np.where(offset[-1] > 0, outside, filters[-1])
-    return _cut(filters, kernel_size, circular)
-
-
-def _cosine(kernel_size, num_rings, circular, spacing):
-    distances = tap_distances(kernel_size, spacing)
-    steps = spacing or (1.0,) * len(kernel_size)
-    tap = min(steps)
-    if circular:
-        end = max(
-            (size + 1) / 2 * step
-            for size, step in zip(kernel_size, steps, strict=True)
-        )
-    else:
-        end = distances.max() + tap
-    # The last radius is `end - width`, and radii are `width / 1.5` apart.
-    width = COSINE_WIDTH * max(tap, end / (num_rings - 1 + COSINE_WIDTH))
-    radii = np.linspace(0, max(end - width, 0.0), num_rings)
-    offset = distances - radii.reshape(-1, *(1,) * distances.ndim)
-    within = np.minimum(np.abs(offset) / width, 1.0)
-    return _cut((1 + np.cos(np.pi * within)) / 2, kernel_size, circular)
-
-
-def _cut(filters, kernel_size, circular):
-    """Leaves out remnants of rounding, and what is outside the ellipsoid."""
-    filters[filters < 1e-9] = 0.0
-    if circular and len(set(kernel_size)) > 1:
-        filters *= _inscribed(kernel_size)
-    return filters
-
-
-def _half_widths(kernel_size, spacing):
-    steps = spacing or (1.0,) * len(kernel_size)
-    return [
-        (size // 2 + 0.5) * step
-        for size, step in zip(kernel_size, steps, strict=True)
-    ]
-
-
-def _ring_edges(kernel_size, num_rings, circular, spacing):
-    if circular:
-        radius = max(_half_widths(kernel_size, spacing))
-        return np.linspace(0, radius, num_rings + 1)
-    distances = tap_distances(kernel_size, spacing)
-    if num_rings == 1:  # the innermost taps alone
-        return np.array([distances.min()])
-    return np.linspace(0, distances.max(), num_rings)
-
-
-def _inscribed(kernel_size):
-    """Marks the taps inside the ellipsoid inscribed in the kernel's box.
-
-    They are the same ones whatever the spacing.
-    """
-    coordinates = tap_coordinates(kernel_size, None)
-    widths = _half_widths(kernel_size, None)
-    shape = (-1, *(1,) * len(kernel_size))
-    scaled = (coordinates / np.reshape(widths, shape)) ** 2
-    return np.sort(scaled, axis=0).sum(axis=0) < 1 - 1e-9
 
 
 def _spoken(numbers):

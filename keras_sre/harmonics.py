@@ -28,8 +28,8 @@ import math
 import numpy as np
 
 from keras_sre.geometry import ring_filters
-from keras_sre.geometry import tap_coordinates
-from keras_sre.geometry import tap_distances
+from keras_sre.taps import tap_coordinates
+from keras_sre.taps import tap_distances
 
 # A ring carries an order if at least half of its energy is off the centre, and
 # if its taps leave each of the functions, after all that lower orders explain,

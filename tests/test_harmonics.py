@@ -12,9 +12,9 @@ from scipy import special
 
 from keras_sre.geometry import RING_PROFILES
 from keras_sre.geometry import ring_filters
-from keras_sre.geometry import tap_coordinates
 from keras_sre.harmonics import angular_functions
 from keras_sre.harmonics import harmonic_filters
+from keras_sre.taps import tap_coordinates
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])

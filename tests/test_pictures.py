@@ -69,6 +69,11 @@ def test_several_runs_are_compared(run, tmp_path, monkeypatch, capsys):
     with Image.open(tmp_path / "pareto.png") as image:
         assert np.asarray(image.convert("L")).std() > 10
     metrics = runs[1] / "metrics.json"
+    content = json.loads(metrics.read_text())
+    metrics.write_text(json.dumps(content | {"split": "val"}))
+    with pytest.raises(SystemExit, match="test split and of the validation"):
+        pictures.main(list(map(str, runs)))
+    metrics.write_text(json.dumps(content))
     metrics.write_text(metrics.read_text().replace("textures", "breastmnist"))
     with pytest.raises(SystemExit, match="runs on breastmnist, textures"):
         pictures.main(list(map(str, runs)))

@@ -16,6 +16,7 @@ import fit
 import keras_tuner
 import numpy as np
 import pandas as pd
+import pareto
 import plots
 import pytest
 import run_directory
@@ -308,9 +309,9 @@ def test_the_recipe_is_the_first_trial_and_no_other(
     frame.loc[frame["trial"] == "0", "state"] = first
     drawn = []
     monkeypatch.setattr(
-        plots, "save", lambda figure, path: drawn.append(figure)
+        pareto, "save", lambda figure, path: drawn.append(figure)
     )
-    plots.plot_trials(frame, tmp_path / "pareto.png")
+    pareto.plot_trials(frame, tmp_path / "pareto.png")
     (panel,) = drawn[0].axes
     (star,) = (c for c in panel.collections if "recipe" in c.get_label())
     expected = [[500, 70]] if first == "done" else []

@@ -25,6 +25,7 @@ import numpy as np
 from data import load_dataset
 from data import scale
 from finished_run import read_run
+from report import tested_on
 from rich import console
 from rich import table
 from run_directory import checksum
@@ -146,6 +147,7 @@ def run(
         "agreement": report.agreement,
         **scores,
         "keras": {name: metrics[name] for name in ("upright", "rotated")},
+        "keras_split": tested_on([metrics]),
     }
     write_json(output.with_name(f"{output.stem}.json"), description)
     return description
@@ -186,7 +188,13 @@ def print_description(description):
     for column in ("", "upright", "rotated mean", "rotated worst"):
         grid.add_column(column, justify="left" if not column else "right")
     name = description["quantization"] or description["format"]
-    for row, scores in (("Keras", description["keras"]), (name, description)):
+    keras_name = "Keras"
+    if description["keras_split"] != "test":  # of a run with --split val
+        keras_name = f"Keras, {description['keras_split']}"
+    for row, scores in (
+        (keras_name, description["keras"]),
+        (name, description),
+    ):
         grid.add_row(
             row,
             f"{100 * scores['upright']['accuracy']:.1f} %",

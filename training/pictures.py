@@ -22,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import evaluate
 import keras
 import numpy as np
+import pareto
 import plots
 from data import load_dataset
 from data import scale
@@ -227,7 +228,7 @@ def main(argv=None):
         if len(args.runs) > 1:
             written = [args.runs[0].absolute().with_name("pareto.png")]
             folders = [f for run in args.runs for f in (run, run / "plain")]
-            plots.plot_networks(list(map(read_metrics, folders)), *written)
+            pareto.plot_networks(list(map(read_metrics, folders)), *written)
         for run in args.runs:
             draw(run, args.image)
             written += sorted((run / "plots").iterdir())

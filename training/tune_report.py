@@ -5,7 +5,7 @@ import shlex
 
 import numpy as np
 import pandas as pd
-import plots
+import pareto
 import report
 from config import RunConfig
 from keras_tuner.engine.trial import TrialStatus
@@ -66,7 +66,7 @@ def pareto_front(trials):
     """Returns those of which none is better with as few parameters."""
     done = ranked(trials)
     points = [(metrics_of(trial)["parameters"], trial.score) for trial in done]
-    return [done[index] for index in plots.pareto_front(points)]
+    return [done[index] for index in pareto.pareto_front(points)]
 
 
 def to_frame(trials):
@@ -172,7 +172,7 @@ def write_report(trials, root, output):
         "marks the Pareto front: nothing is better with as few parameters.",
     ]
     if ranked(trials):
-        plots.plot_trials(frame, output / "pareto.png")
+        pareto.plot_trials(frame, output / "pareto.png")
         lines += ["", "![Accuracy against parameters](pareto.png)"]
     write_text(output / "search.md", "\n".join(lines) + "\n")
 
