@@ -83,9 +83,33 @@ def positive_floats(value, rank, name):
 
 def fraction(value, name):
     """Returns `value`, or raises a `ValueError` if it is not in 0..1."""
-    if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
+    if not _is_fraction(value):
         raise ValueError(f"Received {name}={value!r}. Expected 0 to 1.")
     return float(value)
+
+
+def fractions_per_stage(value, count, name, axis="stage"):
+    """Returns `value`, one number or `count` of them, as a tuple of floats.
+
+    Raises:
+        ValueError: if it is anything else, or a number is not in 0..1.
+
+    Example:
+
+    >>> fractions_per_stage(0.5, 2, "harmonic_fraction")
+    (0.5, 0.5)
+    """
+    values = (value,) * count if isinstance(value, numbers.Real) else value
+    try:
+        values = tuple(values)
+    except TypeError:
+        values = ()
+    if len(values) != count or not all(map(_is_fraction, values)):
+        raise ValueError(
+            f"Received {name}={value!r}. Expected 0 to 1, or {_count(count)} "
+            f"such numbers, one per {axis}."
+        )
+    return tuple(map(float, values))
 
 
 def one_of(value, allowed, name):
@@ -96,6 +120,10 @@ def one_of(value, allowed, name):
             f"{', '.join(map(repr, allowed))}."
         )
     return value
+
+
+def _is_fraction(value):
+    return isinstance(value, numbers.Real) and 0 <= value <= 1
 
 
 def _is_positive_int(value):

@@ -145,7 +145,8 @@ def test_an_earlier_run_is_replaced_only_by_a_complete_one(
         (["--recipe", "b"], "--recipe b. Choose from: best, paper, quick"),
         (["--harmonics", "0"], "harmonics=(0,). Expected a tuple of distinct"),
         (["--harmonics", "4"], "order 4 for kernel_size=(3, 3)"),
-        (["--harmonic-fraction", "2"], "harmonic_fraction=2.0. Expected 0"),
+        (["--harmonic-fraction", "2"], "2.0, 2.0, 2.0). Expected 0 to 1"),
+        (["--harmonic-fraction", "1", "0"], "fraction with 2 numbers"),
         (
             ["--dataset", "adrenalmnist3d", "--model", "resnet18"],
             "adrenalmnist3d, which has 3 spatial axes",

@@ -115,6 +115,33 @@ def test_invariant_with_harmonics(size, tmp_path, rng):
     assert_close(again(x), model(x))
 
 
+def test_a_share_of_harmonics_for_each_stage(rng):
+    shares = (0.5, 1, 0.25, 0)
+    model = SREResNet18(
+        input_shape=(21, 21, 1),
+        classes=3,
+        classifier_activation=None,
+        width=8,
+        kernel_sizes=(5, 5, 3, 3),
+        harmonics=(1, 2),
+        harmonic_fraction=shares,
+    )
+    for name, filters, share in (
+        ("stem_conv", 8, 0.5),
+        ("stage1_block2_conv2", 8, 0.5),
+        ("stage2_block1_conv1", 16, 1),
+        ("stage3_block1_conv2", 32, 0.25),
+        ("stage4_block2_conv1", 64, 0),
+    ):
+        layer = model.get_layer(name)
+        found = {m: k.shape[-1] for m, k in layer.harmonic_kernels.items()}
+        each = int(filters * share / 2)
+        assert found == (dict.fromkeys((1, 2), each) if share else {}), name
+    random_statistics(model, rng)
+    x = rng.normal(size=(1, 21, 21, 1)).astype("float32")
+    assert_equivariant(model, x, 2, invariant=True)
+
+
 def assert_harmonics_where_there_are_taps(model, harmonics):
     __tracebackhide__ = True
     found = {
@@ -462,6 +489,12 @@ def test_saved_model_reloads_with_registered_layers_alone(tmp_path, rng):
         ({"kernel_sizes": (4, 3, 3, 3)}, "half a cell"),
         ({"num_rings": (9, 1, 1, 1)}, "num_rings=9"),
         ({"width": 0}, "width=0"),
+        (
+            {"harmonic_fraction": (0.5, 0.5)},
+            "fraction=.*0 to 1, or a tuple of 4",
+        ),
+        ({"harmonic_fraction": (0, 0, 0, 2)}, "0, 2.*one per stage"),
+        ({"harmonic_fraction": "half"}, "'half'. Expected 0 to 1"),
         ({"classes": 0}, "classes=0"),
         ({"pooling": "median"}, "'median'"),
         ({"stem": "huge"}, "'huge'.*'auto', 'small', 'large'"),

@@ -330,7 +330,7 @@ def test_the_recipe_is_the_first_trial_and_no_other(
             "limit": 40,
             "recipe": "quick",
             "seed": 3,
-            "harmonic_fraction": 0.25,
+            "harmonic_fraction": (0.25, 0.5, 0.0, 1.0),
             "ring_profile": "gaussian",
         },
     ],

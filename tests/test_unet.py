@@ -110,6 +110,8 @@ def test_options_reach_the_layers():
         kernel_sizes=(5, 3),
         num_rings=(2, 1),
         ring_profile="linear",
+        harmonics=1,
+        harmonic_fraction=(1, 0),
         width=4,
     )
     assert model.output_shape == (None, 16, 16, 4)
@@ -117,6 +119,8 @@ def test_options_reach_the_layers():
     assert model.get_layer("up0_conv2").kernel_size == (5, 5)
     assert model.get_layer("down1_conv2").ring_profile == "linear"
     assert model.get_layer("down1_conv2").filters == 8
+    assert list(model.get_layer("up0_conv1").harmonic_kernels) == [1]
+    assert not model.get_layer("down1_conv1").harmonic_kernels
 
 
 def test_mixed_precision_keeps_float32_probabilities():
@@ -138,6 +142,7 @@ def test_mixed_precision_keeps_float32_probabilities():
         ({"kernel_sizes": ()}, "kernel_sizes="),
         ({"kernel_sizes": 5}, "kernel_sizes=5.*one per level"),
         ({"num_rings": (2, 2)}, "num_rings=.*level"),
+        ({"harmonic_fraction": (1,)}, "harmonic_fraction=.*one per level"),
         ({"weights": "nothing"}, "weights='nothing'"),
     ],
     ids=str,

@@ -20,6 +20,7 @@ INTERPOLATIONS = ("nearest", "bilinear")
 LOGS = ("tensorboard", "wandb")
 TESTED_ON = ("test", "val")
 DISTRIBUTIONS = ("none", "data", "multi-host")
+PER_STAGE = ("kernel_sizes", "num_rings", "harmonic_fraction")
 FROM_RECIPE = (
     "size",
     "width",
@@ -54,7 +55,7 @@ class RunConfig:
     num_rings: tuple | None = None
     ring_profile: str | None = None
     harmonics: tuple | None = None
-    harmonic_fraction: float | None = None
+    harmonic_fraction: tuple | None = None
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
@@ -68,9 +69,11 @@ class RunConfig:
     distribute: str = "none"
 
     def __post_init__(self):
-        for name in ("kernel_sizes", "num_rings", "harmonics"):
+        for name in (*PER_STAGE, "harmonics"):
             if getattr(self, name) is not None:
                 setattr(self, name, tuple(getattr(self, name)))
+        if self.harmonic_fraction and len(self.harmonic_fraction) == 1:
+            self.harmonic_fraction *= 4  # one number for all stages
         sizes = SIZES
         if is_path(self.dataset):
             self.dataset = os.path.abspath(os.path.expanduser(self.dataset))
@@ -113,7 +116,7 @@ class RunConfig:
             raise ValueError(
                 f"Received --weight-decay {decay}. Expected 0 or more."
             )
-        for name in ("kernel_sizes", "num_rings"):
+        for name in PER_STAGE:
             value = getattr(self, name)
             if value is not None and len(value) != 4:
                 raise ValueError(

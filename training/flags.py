@@ -53,8 +53,10 @@ def add_settings(parser):
     add(
         "--harmonic-fraction",
         type=float,
+        nargs="+",
         metavar="F",
-        help="their share of the filters (0.5)",
+        help="their share of the filters, of all stages or one per stage "
+        "(0.5)",
     )
     add(
         "--epochs",

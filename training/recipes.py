@@ -32,7 +32,7 @@ class Recipe:
     epochs: int | None = None
     steps: int | None = None
     harmonics: tuple = ()
-    harmonic_fraction: float = 0.5
+    harmonic_fraction: tuple = (0.5, 0.5, 0.5, 0.5)
     ring_profile: str = "hard"
     width: int = 64
     size: int = 28

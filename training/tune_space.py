@@ -31,7 +31,12 @@ SEARCHED = (
     "learning_rate",
     "weight_decay",
 )
-_TUPLES = ("kernel_sizes", "num_rings", "harmonics")
+_TUPLES = {
+    "kernel_sizes": int,
+    "num_rings": int,
+    "harmonics": int,
+    "harmonic_fraction": float,
+}
 _FIELDS = {field.name for field in dataclasses.fields(RunConfig)}
 
 
@@ -152,9 +157,9 @@ def config_of(values, root=None):
         root: folder of the data on this host, as in `RunConfig`.
     """
     settings = {name: v for name, v in values.items() if name in _FIELDS}
-    for name in _TUPLES:
+    for name, kind in _TUPLES.items():
         if name in settings:
-            settings[name] = tuple(int(n) for n in settings[name].split())
+            settings[name] = tuple(map(kind, str(settings[name]).split()))
     if "kernel_sizes" not in settings:
         settings["kernel_sizes"] = tuple(
             values[f"kernel_size_{stage}"] for stage in STAGES

@@ -60,7 +60,9 @@ _DOC = """{name} in {rank}D, as a functional `keras.Model`.
         ring_profile: as in `keras_sre.SREConv{rank}D`.
         harmonics: as in `keras_sre.SREConv{rank}D`, in every convolution of
             more than one tap.
-        harmonic_fraction: as in `keras_sre.SREConv{rank}D`.
+        harmonic_fraction: as in `keras_sre.SREConv{rank}D`, for all stages or
+            a tuple of {num_stages}, one per stage; `(0.5, 0.5, 0, 0)` leaves
+            the last two without. The stem goes with the first.
         width: int, filters of the first stage; each further stage has twice
             as many (default: {width}).
         stem: `"small"` (the official one: a {stem_kernel} ring convolution at
@@ -131,11 +133,10 @@ def _variant(rank, depth):
             num_rings = (None,) * NUM_STAGES
         else:
             num_rings = _per_stage(num_rings, "num_rings")
-        options = {
-            "ring_profile": ring_profile,
-            "harmonics": harmonics,
-            "harmonic_fraction": harmonic_fraction,
-        }
+        fractions = validation.fractions_per_stage(
+            harmonic_fraction, NUM_STAGES, "harmonic_fraction"
+        )
+        options = {"ring_profile": ring_profile, "harmonics": harmonics}
 
         # === Functional Model ===
         default_shape = family.input_shape
@@ -144,12 +145,17 @@ def _variant(rank, depth):
         inputs = inputs_and_weights.make_inputs(
             input_tensor, input_shape, default_shape
         )
-        stem_parts = ring_parts(family.stem_size, None, options)
+        stem_parts = ring_parts(family.stem_size, None, fractions[0], options)
         x = apply_stem(inputs, width, stem, stem_parts)
         if stem == "official":
             x = official.apply_stem_pooling(x, ring_profile)
         for stage, repeats in enumerate(num_blocks):
-            parts = ring_parts(kernel_sizes[stage], num_rings[stage], options)
+            parts = ring_parts(
+                kernel_sizes[stage],
+                num_rings[stage],
+                fractions[stage],
+                options,
+            )
             if stem == "official":
                 parts = dataclasses.replace(
                     parts, downsample=official.downsample
@@ -199,7 +205,7 @@ def _names_of_weights(function_name):
     return ", ".join(names) or "none for this network"
 
 
-def ring_parts(kernel_size, num_rings, options):
+def ring_parts(kernel_size, num_rings, harmonic_fraction, options):
     """Returns the `blocks.Parts` of an equivariant network."""
 
     def convolve(x, filters, strides, name):
@@ -207,6 +213,7 @@ def ring_parts(kernel_size, num_rings, options):
             filters,
             kernel_size,
             num_rings=num_rings,
+            harmonic_fraction=harmonic_fraction,
             **blocks.convolution_options(strides, name),
             **options,
         )(x)

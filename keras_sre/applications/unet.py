@@ -61,7 +61,8 @@ def SREUNet(
         ring_profile: as in `keras_sre.SREConv2D`.
         harmonics: as in `keras_sre.SREConv2D`, for filters that see edges and
             lines. Boundaries are oriented, so `(1, 2)` is worth a try.
-        harmonic_fraction: as in `keras_sre.SREConv2D`.
+        harmonic_fraction: as in `keras_sre.SREConv2D`, for all levels or a
+            tuple of one per level.
         width: int, filters of the first level; each further one has twice as
             many.
         name: str, the name of the model.
@@ -102,19 +103,18 @@ def SREUNet(
         num_rings = validation.ints_per_axis(
             num_rings, num_levels, "num_rings", axis="level"
         )
-    options = {
-        "ring_profile": ring_profile,
-        "harmonics": harmonics,
-        "harmonic_fraction": harmonic_fraction,
-    }
+    fractions = validation.fractions_per_stage(
+        harmonic_fraction, num_levels, "harmonic_fraction", axis="level"
+    )
+    options = {"ring_profile": ring_profile, "harmonics": harmonics}
 
     # === Functional Model ===
     inputs = inputs_and_weights.make_inputs(
         input_tensor, input_shape, _default_shape(input_tensor, input_shape)
     )
     parts = [
-        ring_parts(size, rings, options)
-        for size, rings in zip(kernel_sizes, num_rings, strict=True)
+        ring_parts(*of_level, options)
+        for of_level in zip(kernel_sizes, num_rings, fractions, strict=True)
     ]
     x, skips = inputs, []
     for level, part in enumerate(parts):
