@@ -55,8 +55,7 @@ def add_settings(parser):
         type=float,
         nargs="+",
         metavar="F",
-        help="their share of the filters, of all stages or one per stage "
-        "(0.5)",
+        help="their share of the filters, of all stages or one per stage (0.5)",
     )
     add(
         "--epochs",
