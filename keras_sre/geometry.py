@@ -124,8 +124,8 @@ def ring_filters(
 
     Raises:
         ValueError: if `ring_profile` is unknown, `num_rings` is not a positive
-            int, or a ring would hold no tap, so that its weight had no effect
-            (`"cosine"`: or be a sum of others).
+            int, there are more rings than taps, or a ring would hold no tap, so
+            that its weight had no effect (`"cosine"`: or be a sum of others).
 
     Example:
 
@@ -166,14 +166,16 @@ def ring_filters(
             f"Received num_rings={num_rings!r}. Expected an int of at least 1,"
             f" or None for the default ({default} for this kernel)."
         )
-    if ring_profile != "gaussian" and (
-        num_rings > math.prod(kernel_size) or has_dead_ring(num_rings)
-    ):
-        usable = [
-            n
-            for n in range(1, min(num_rings, 2 * sum(kernel_size)))
-            if not has_dead_ring(n)
-        ]
+
+    def is_usable(count):
+        # The weights of a Gaussian ring without a tap act on its neighbours.
+        return count <= math.prod(kernel_size) and (
+            ring_profile == "gaussian" or not has_dead_ring(count)
+        )
+
+    if not is_usable(num_rings):
+        most = min(num_rings, 2 * sum(kernel_size))
+        usable = [n for n in range(1, most) if is_usable(n)]
         raise ValueError(
             f"Received num_rings={num_rings} for kernel_size={kernel_size}: "
             "some rings would hold no tap of their own, so their weights would "

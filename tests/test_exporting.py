@@ -192,6 +192,17 @@ def test_several_inputs_and_outputs(names, tmp_path, rng):
     assert report.difference < 0.1
 
 
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx", ""])
+def test_outputs_of_a_dict_are_told_by_their_names(suffix, tmp_path):
+    """Files list them by length or as they were made, Keras by the alphabet."""
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(keras_sre.SREConv2D(2, 3)(image))
+    outputs = {name: keras.layers.Dense(2)(x) for name in ("b", "aa", "c")}
+    model = keras.Model(image, outputs)
+    report = keras_sre.export(model, tmp_path / f"model{suffix}")
+    assert report.difference < 1e-5
+
+
 def test_an_output_that_is_no_number_is_an_error(tmp_path, monkeypatch):
     class Wrong(runtimes.LiteRT):
         def run(self, arrays, batch_size):
@@ -395,3 +406,27 @@ def test_calibration_of_other_inputs(rng):
     assert len(quantization._some_poses(x, 3)) == 4
     (vector,) = quantization._some_poses(np.arange(3), 1)
     np.testing.assert_array_equal(vector, np.arange(3))
+    x = rng.normal(size=(4, 4, 4))  # of which the first are the channels
+    for pose in quantization._some_poses(x, 0, channels_last=False):
+        for found, channel in zip(pose, x, strict=True):
+            assert sorted(found.ravel()) == sorted(channel.ravel())
+
+
+def test_images_with_channels_first_turn_too(tmp_path, rng, monkeypatch):
+    seen, some_poses = [], quantization._some_poses
+
+    def spy(*arguments):
+        poses = some_poses(*arguments)
+        seen.extend(poses)
+        return poses
+
+    monkeypatch.setattr(quantization, "_some_poses", spy)
+    layer = keras_sre.SREConv2D(3, 3, data_format="channels_first")
+    model = keras.Sequential([keras.Input((2, 9, 9)), layer])
+    x = rng.normal(size=(2, 2, 9, 9)).astype("float32")
+    options = {"quantization": "int8", "representative_data": x}
+    report = keras_sre.export(model, tmp_path / "model.tflite", **options)
+    assert report.difference < 0.05
+    assert len(seen) == 16
+    first = [sorted(image.ravel()) for image in x[:, 0]]
+    assert all(sorted(pose[0].ravel()) in first for pose in seen)

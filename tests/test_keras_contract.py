@@ -3,6 +3,7 @@
 import concurrent.futures
 import copy
 import importlib.util
+import inspect
 import pathlib
 import pickle
 import shutil
@@ -20,11 +21,14 @@ from small_network import images
 from small_network import train
 
 from keras_sre import SREConv1D
+from keras_sre import SREConv1DTranspose
 from keras_sre import SREConv2D
 from keras_sre import SREConv2DTranspose
 from keras_sre import SREConv3D
+from keras_sre import SREConv3DTranspose
 from keras_sre import SREDepthwiseConv2D
 from keras_sre import SymmetricPooling2D
+from keras_sre import SymmetricUpsampling
 
 DATA = pathlib.Path(__file__).parent / "data"
 
@@ -225,6 +229,81 @@ LAYERS = {
     "transpose": (SREConv2DTranspose, "kernel", {"filters": 3}, (2, 4, 4, 2)),
     "depthwise": (SREDepthwiseConv2D, "depthwise", {}, (2, 6, 6, 2)),
 }
+
+
+POSITIONAL = {
+    "filters": 2,
+    "kernel_size": 3,
+    "strides": 1,
+    "padding": "valid",
+    "depth_multiplier": 2,
+    "data_format": "channels_first",
+    "output_padding": 0,
+    "dilation_rate": 2,
+    "groups": 2,
+    "activation": "tanh",
+    "use_bias": False,
+}
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        *(SREConv1D, SREConv2D, SREConv3D, SREDepthwiseConv2D),
+        *(SREConv1DTranspose, SREConv2DTranspose, SREConv3DTranspose),
+    ],
+)
+def test_positional_arguments_are_in_the_order_of_keras(cls):
+    replaced = getattr(keras.layers, cls.__name__.removeprefix("SRE"))
+    values = []
+    for name in list(inspect.signature(replaced).parameters)[:20]:
+        if name not in POSITIONAL:
+            break
+        values.append(POSITIONAL[name])
+    assert len(values) >= 8
+    expected = replaced(*values).get_config()
+    found = cls(*values).get_config()
+    for name in POSITIONAL.keys() & expected.keys():
+        # One number stands for all axes.
+        assert np.all(np.equal(found[name], expected[name])), name
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+@pytest.mark.parametrize("implementation", ["slices", "depthwise", "dense"])
+@pytest.mark.parametrize("case", [*LAYERS, "harmonics"])
+def test_integers_are_what_they_are_as_floats(case, implementation, dtype, rng):
+    cls, _, options, shape = LAYERS["2d" if case == "harmonics" else case]
+    if case == "harmonics":
+        options = {"filters": 4, "harmonics": (1,)}
+    layer = cls(**options, kernel_size=3, implementation=implementation)
+    x = rng.integers(0, 2 if dtype == "bool" else 256, shape).astype(dtype)
+    y = to_numpy(layer(x))
+    assert y.dtype == "float32"
+    assert_close(y, layer(x.astype("float32")))
+
+
+def test_integers_are_interpolated_between():
+    small = np.array([0, 201, 100], "uint8").reshape(1, 3, 1)
+    y = SymmetricUpsampling()([small, np.zeros((1, 5, 1), "uint8")])
+    assert to_numpy(y).ravel().tolist() == [0, 100.5, 201, 150.5, 100]
+
+
+@pytest.mark.parametrize("implementation", ["slices", "depthwise", "dense"])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("cls", [SREConv2D, SREDepthwiseConv2D])
+def test_small_maps_of_layers_for_any_size(cls, padding, implementation):
+    options = {"filters": 2} if cls is SREConv2D else {}
+    layer = cls(
+        **options,
+        kernel_size=5,
+        padding=padding,
+        implementation=implementation,
+    )
+    layer.build((None, None, None, 2))
+    assert layer(np.ones((0, 5, 5, 2), "float32")).shape[0] == 0
+    size = {"valid": 4, "same": 0}[padding]
+    with pytest.raises(ValueError, match=rf"\({size}, 9\).*do not fit"):
+        layer(np.ones((1, size, 9, 2), "float32"))
 
 
 @pytest.mark.parametrize("case", LAYERS)

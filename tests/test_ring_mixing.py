@@ -134,6 +134,12 @@ def test_a_ring_without_taps_acts_through_its_neighbours():
     assert (to_numpy(layer.kernel) > 0).all()
 
 
+def test_there_are_no_more_rings_than_taps():
+    assert SREConv1D(1, 3, ring_profile="gaussian", num_rings=3).num_rings == 3
+    with pytest.raises(ValueError, match="num_rings=4.*1, 2 or 3"):
+        SREConv1D(1, 3, ring_profile="gaussian", num_rings=4)
+
+
 CASES = {
     "1d": (SREConv1D, {"filters": 4, "kernel_size": 7}, (2, 12, 2)),
     "2d": (SREConv2D, {"filters": 4, "kernel_size": 5}, (2, 9, 9, 2)),

@@ -10,6 +10,7 @@ import numbers
 import keras
 import numpy as np
 
+from keras_sre.data_format import data_format_of
 from keras_sre.equivariance import errors
 from keras_sre.equivariance.offenders import Offender
 from keras_sre.equivariance.offenders import find_offenders
@@ -101,7 +102,7 @@ def equivariance_report(model, x, *, angles=range(0, 360, 10), flips=True):
     outputs = _first_outputs(run, arrays)
     layout = errors.Layout(
         rank=max(array.ndim for array in arrays) - 2,
-        data_format=_data_format(model),
+        data_format=data_format_of(model),
     )
     grid_error, num_symmetries = errors.grid_error(
         run, arrays, outputs, layout, flips
@@ -208,12 +209,3 @@ def _first_outputs(run, arrays):
             "be compared with. Scale x as in training, or check the weights."
         )
     return outputs
-
-
-def _data_format(model):
-    """Returns that of the first layer that has one, else Keras' setting."""
-    for layer in model._flatten_layers():
-        data_format = getattr(layer, "data_format", None)
-        if data_format in ("channels_last", "channels_first"):
-            return data_format
-    return keras.config.image_data_format()

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_sre import validation
+from keras_sre.data_format import data_format_of
 from keras_sre.exporting import formats
 from keras_sre.exporting import quantization as quantizer
 from keras_sre.exporting import runtimes
@@ -156,7 +157,11 @@ def export(
         formats.WRITERS[format](model, partial)
         if quantization:
             quantizer.quantize(
-                partial, quantization, samples, _input_names(model)
+                partial,
+                quantization,
+                samples,
+                _input_names(model),
+                data_format_of(model) == "channels_last",
             )
         report = ExportReport(path, format, quantization, _size(partial))
         if verify:
@@ -253,6 +258,12 @@ def _input_names(model):
     return [tensor.name for tensor in model.inputs]
 
 
+def _output_names(model):
+    """Returns the keys of a dict of outputs, in Keras' order, else `None`."""
+    output = None if isinstance(model, keras.Sequential) else model.output
+    return sorted(output) if isinstance(output, dict) else None
+
+
 def _known(shape):
     return tuple(32 if size is None else size for size in shape)
 
@@ -264,7 +275,9 @@ def _verified(report, model, path, samples):
     expected = keras.tree.flatten(
         model.predict(inputs, batch_size=PREDICTED, verbose=0)
     )
-    runtime = runtimes.RUNTIMES[report.format](path, _input_names(model))
+    runtime = runtimes.RUNTIMES[report.format](
+        path, _input_names(model), _output_names(model)
+    )
     found = runtime.run(samples, batch_size=1)
     sizes = [1]
     if min(len(array) for array in samples) >= BATCH_SIZE:

@@ -22,7 +22,7 @@ SIGNIFICANT = 2**10  # ranges are rounded outwards to ten binary digits
 POSES = 8
 
 
-def quantize(path, mode, samples, input_names):
+def quantize(path, mode, samples, input_names, channels_last=True):
     """Replaces a float32 `.tflite` file by a quantized one.
 
     Args:
@@ -30,6 +30,8 @@ def quantize(path, mode, samples, input_names):
         mode: `"float16"`, `"dynamic"` or `"int8"`.
         samples: list of arrays, one for each input, with equal first axes.
         input_names: list of str, the names of those inputs.
+        channels_last: bool, whether their last axis is that of the channels,
+            else the first after the batch.
     """
     require("litert_quantizer")
     with quiet():
@@ -38,7 +40,7 @@ def quantize(path, mode, samples, input_names):
         recipes = {"float16": _float16, "dynamic": _dynamic, "int8": _int8}
         ranges = None
         if mode == "int8":
-            ranges = _calibrate(path, samples, input_names)
+            ranges = _calibrate(path, samples, input_names, channels_last)
         quantized = quantizer.Quantizer(str(path), recipes[mode]()).quantize(
             ranges, enable_progress_bar=False, enable_progress_report=False
         )
@@ -123,7 +125,7 @@ def _products():
     return names.CONV_2D, names.FULLY_CONNECTED
 
 
-def _calibrate(path, samples, input_names):
+def _calibrate(path, samples, input_names, channels_last):
     """Returns the range of each map over samples in poses of the grid."""
     from litert_quantizer import calibrator
     from litert_quantizer.utils import qsv_utils
@@ -137,7 +139,7 @@ def _calibrate(path, samples, input_names):
     names = interpreter.get_signature_list()[signature]["inputs"]
     run = interpreter.get_signature_runner(signature)
     for index, sample in enumerate(zip(*samples, strict=True)):
-        poses = [_some_poses(x, index) for x in sample]
+        poses = [_some_poses(x, index, channels_last) for x in sample]
         # Inputs of fewer poses, such as numbers beside an image, come again.
         for number in range(max(map(len, poses))):
             batch = [some[number % len(some)][None] for some in poses]
@@ -146,13 +148,14 @@ def _calibrate(path, samples, input_names):
     return {name: _rounded(found) for name, found in ranges.items()}
 
 
-def _some_poses(x, index):
+def _some_poses(x, index, channels_last=True):
     """Returns sample number `index` in `POSES` poses of the grid.
 
     Of volumes the next samples take other poses. All 48 of each would take six
     times as long, and volumes are not symmetric to the bit in any case.
     """
-    poses = list(grid_poses(x, range(x.ndim - 1)))
+    axes = range(x.ndim - 1) if channels_last else range(1, x.ndim)
+    poses = list(grid_poses(x, axes))
     step = max(1, len(poses) // POSES)
     return poses[index % step :: step]
 

@@ -31,11 +31,24 @@ def by_name(names, arrays, order=None):
     return dict(zip(order if known else names, arrays, strict=True))
 
 
+def in_order(names, order=None):
+    """Returns the names of a file's outputs in the order that Keras has.
+
+    Args:
+        names: the outputs as the file lists them.
+        order: list of str, as Keras has them. `None`, or other names than
+            those of the file: they are numbered.
+    """
+    if order is not None and set(order) == set(names):
+        return order
+    return sorted(names, key=lambda name: (len(name), name))
+
+
 class LiteRT:
     """A `.tflite` file on one thread; floats in and out, also of integers."""
 
-    def __init__(self, path, input_names=None):
-        self._input_names = input_names
+    def __init__(self, path, input_names=None, output_names=None):
+        self._input_names, self._output_names = input_names, output_names
         (module,) = require("ai_edge_litert.interpreter")
         self._make = lambda: module.Interpreter(str(path), num_threads=1)
         self._runner = self._new_runner()
@@ -79,7 +92,7 @@ class LiteRT:
         details = self._runner.get_output_details()
         return [
             to_floats(outputs[name], details[name])
-            for name in sorted(outputs, key=lambda name: (len(name), name))
+            for name in in_order(outputs, self._output_names)
         ]
 
 
@@ -104,8 +117,8 @@ def to_floats(array, detail):
 class ONNX:
     """An `.onnx` file on one thread."""
 
-    def __init__(self, path, input_names=None):
-        self._input_names = input_names
+    def __init__(self, path, input_names=None, output_names=None):
+        self._input_names, self._output_names = input_names, output_names
         (module,) = require("onnxruntime")
         options = module.SessionOptions()
         options.intra_op_num_threads = 1
@@ -115,11 +128,14 @@ class ONNX:
 
     def run(self, arrays, batch_size):
         names = [tensor.name for tensor in self._session.get_inputs()]
+        outputs = [tensor.name for tensor in self._session.get_outputs()]
+        if set(outputs) == set(self._output_names or ()):
+            outputs = self._output_names
         batches = []
         for i in range(0, len(arrays[0]), batch_size):
             batch = [array[i : i + batch_size] for array in arrays]
             feed = by_name(names, batch, self._input_names)
-            batches.append(self._session.run(None, feed))
+            batches.append(self._session.run(outputs, feed))
         return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
     run_if_possible = run
@@ -140,7 +156,7 @@ def run(some):
     names = [t.name.split(":")[0] for t in serve.inputs[: len(some)]]
     feed = by_name(names, map(tf.constant, some), json.loads(sys.argv[2]))
     found = serve(**feed)
-    order = sorted(found, key=lambda name: (len(name), name))
+    order = in_order(found, json.loads(sys.argv[3]))
     return [found[name].numpy() for name in order]
 for line in sys.stdin:
     folder, batch_size, repeats = json.loads(line)
@@ -165,12 +181,12 @@ for line in sys.stdin:
 class SavedModel:
     """A SavedModel in a process of its own that knows TensorFlow alone."""
 
-    def __init__(self, path, input_names=None):
+    def __init__(self, path, input_names=None, output_names=None):
         self._errors = tempfile.TemporaryFile("w+")
-        script = inspect.getsource(by_name) + _SERVE
-        names = json.dumps(input_names)
+        script = "".join(map(inspect.getsource, (by_name, in_order))) + _SERVE
+        names = map(json.dumps, (input_names, output_names))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", script, str(path), names],
+            [sys.executable, "-c", script, str(path), *names],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -117,6 +117,8 @@ class BaseSREConv(BaseRingLayer):
         return {order: kernels[order] for order in kernels if order}
 
     def call(self, inputs, training=None):
+        # A layer built for maps of any size meets them here.
+        convolved_sizes(self._spatial(inputs.shape), self._config)
         outputs = ring_conv(
             inputs,
             self._mixed_kernels(),
@@ -160,12 +162,12 @@ def convolved_sizes(sizes, config):
     ):
         if size is not None and config.padding == "valid":
             size -= span
-            if size < 1:
-                raise ValueError(
-                    f"Received a map of size {tuple(sizes)}. Kernels of "
-                    f"{config.kernel_size} (dilation {config.dilation_rate}) "
-                    "do not fit in it. Use larger inputs, smaller kernels, or "
-                    "padding='same'."
-                )
+        if isinstance(size, int) and size < 1:  # `jax.export` has symbols
+            raise ValueError(
+                f"Received a map of size {tuple(sizes)}. Kernels of "
+                f"{config.kernel_size} (dilation {config.dilation_rate}) do "
+                "not fit in it. Use larger inputs, smaller kernels, or "
+                "padding='same'."
+            )
         outputs.append(None if size is None else -(-size // stride))
     return outputs

@@ -246,7 +246,8 @@ class SREConv3DTranspose(BaseSREConvTranspose):
     Equivariant under the 48 symmetries of the cube at every size.
 
     Args:
-        *args: as in `SREConv2DTranspose`, with tuples of 3.
+        *args: as in `SREConv2DTranspose`, with tuples of 3, but, as in Keras,
+            `data_format` before `output_padding`.
         **kwargs: as in `SREConv2DTranspose`.
 
     Input shape:
@@ -267,3 +268,25 @@ class SREConv3DTranspose(BaseSREConvTranspose):
     """
 
     rank = 3
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        padding="valid",
+        data_format=None,  # Keras has it before the next, for volumes alone
+        output_padding=None,
+        *args,
+        **kwargs,
+    ):
+        super().__init__(
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            output_padding,
+            data_format,
+            *args,
+            **kwargs,
+        )

@@ -147,6 +147,8 @@ class SREDepthwiseConv2D(BaseRingLayer):
         )
 
     def call(self, inputs):
+        # A layer built for maps of any size meets them here.
+        convolved_sizes(self._spatial(inputs.shape), self._config)
         (ring_kernel,) = self._mixed_kernels()
         outputs = ring_depthwise_conv(
             inputs,

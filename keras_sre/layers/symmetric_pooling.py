@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_sre import validation
+from keras_sre.ops.backend import as_float
 
 
 class BaseSymmetricPooling(keras.layers.Layer):
@@ -28,9 +29,9 @@ class BaseSymmetricPooling(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=self.rank + 2)
 
     def call(self, inputs):
-        if self.mode == "average" and not _is_float(inputs.dtype):
+        if self.mode == "average":  # means are fractions
             dtype = keras.backend.result_type(self.compute_dtype, float)
-            inputs = ops.cast(inputs, dtype)  # means are fractions
+            inputs = as_float(inputs, dtype)
         first_axis = 1 if self.data_format == "channels_last" else 2
         sizes = inputs.shape[first_axis : first_axis + self.rank]
         # Ordinary pooling is symmetric where it divides the size.
@@ -104,7 +105,7 @@ def _pool_axis(x, axis, stride, mode):
     after = (num_windows - 1) * stride + stride + 1 - size - before
     end_weights = (extra / 2, 1 - extra / 2)
     if mode == "max":
-        empty = _lowest(x.dtype)
+        empty = _lowest(keras.backend.standardize_dtype(x.dtype))
         taps = _taps(x, axis, stride, before, after, empty)
         first = ops.where(ops.equal(extra, 1), taps[0], empty)
         result = ops.cast(first, x.dtype)
@@ -135,14 +136,10 @@ def _taps(x, axis, stride, before, after, empty):
     ]
 
 
-def _is_float(dtype):
-    return "float" in keras.backend.standardize_dtype(dtype)
-
-
 def _lowest(dtype):
-    if _is_float(dtype):
+    if "float" in dtype:
         return float("-inf")
-    return np.iinfo(keras.backend.standardize_dtype(dtype)).min
+    return np.iinfo(dtype).min
 
 
 @keras.saving.register_keras_serializable(package="keras_sre")

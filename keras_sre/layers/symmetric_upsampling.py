@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_sre import validation
+from keras_sre.ops.backend import as_float
 
 
 @keras.saving.register_keras_serializable(package="keras_sre")
@@ -52,6 +53,8 @@ class SymmetricUpsampling(keras.layers.Layer):
 
     def call(self, inputs):
         x, like = inputs
+        dtype = keras.backend.result_type(self.compute_dtype, float)
+        x = as_float(x, dtype)
         for axis in self._spatial_axes(x.shape):
             x = _stretch(x, axis, self.size, ops.shape(like)[axis])
         return x

@@ -160,6 +160,20 @@ def as_tensor(x):
     return x
 
 
+def as_float(x, dtype):
+    """Returns floats as a plain tensor, and all other numbers as `dtype`.
+
+    Sums of integers would wrap around.
+    """
+    x = as_tensor(x)
+    return x if is_float(x) else keras.ops.cast(x, dtype)
+
+
+def is_float(x):
+    """Returns whether a tensor holds floats."""
+    return "float" in keras.backend.standardize_dtype(x.dtype)
+
+
 def is_half(x):
     """Returns whether a tensor is of half precision."""
     return keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16")

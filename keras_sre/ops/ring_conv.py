@@ -40,6 +40,7 @@ import math
 
 from keras import ops
 
+from keras_sre.ops.backend import as_float
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import has_compiler
 from keras_sre.ops.backend import is_half
@@ -99,8 +100,8 @@ def ring_conv(
     >>> tuple(ring_conv(x, (ring_kernel,), config).shape)
     (1, 8, 4)
     """
-    inputs = as_tensor(inputs)
     ring_kernels = [as_tensor(ring_kernel) for ring_kernel in ring_kernels]
+    inputs = as_float(inputs, ring_kernels[0].dtype)
     if data_format == "channels_first":
         # TensorFlow has no convolution of such maps on every CPU.
         inputs = ops.moveaxis(inputs, 1, -1)

@@ -16,6 +16,7 @@ import dataclasses
 
 from keras import ops
 
+from keras_sre.ops.backend import as_float
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import compiled_with_gradient
 from keras_sre.ops.backend import untraced
@@ -64,7 +65,8 @@ def ring_conv_transpose(
     >>> tuple(ring_conv_transpose(x, ring_kernel, config, (1,)).shape)
     (1, 16, 5)
     """
-    x, ring_kernel = as_tensor(inputs), as_tensor(ring_kernel)
+    ring_kernel = as_tensor(ring_kernel)
+    x = as_float(inputs, ring_kernel.dtype)
     if data_format == "channels_first":
         x = ops.moveaxis(x, 1, -1)
     run = {"dense": _dense, "depthwise": _depthwise}.get(

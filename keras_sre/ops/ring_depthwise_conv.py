@@ -16,6 +16,7 @@ import dataclasses
 
 from keras import ops
 
+from keras_sre.ops.backend import as_float
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import at_least_float32
 from keras_sre.ops.backend import compiled_with_gradient
@@ -59,7 +60,8 @@ def ring_depthwise_conv(
     >>> tuple(ring_depthwise_conv(x, ring_kernel, config).shape)
     (1, 6, 6, 4)
     """
-    x, ring_kernel = as_tensor(inputs), as_tensor(ring_kernel)
+    ring_kernel = as_tensor(ring_kernel)
+    x = as_float(inputs, ring_kernel.dtype)
     if data_format == "channels_first":
         x = ops.moveaxis(x, 1, -1)
     if implementation == "auto":

@@ -63,7 +63,7 @@ def _plan(x, width):
     """Returns how many tiles, and how many images in each."""
     batch = ops.shape(x)[0]
     image_bytes = _image_bytes(x, width)
-    if image_bytes is None or not on_cpu() or _is_one(batch):
+    if not image_bytes or not on_cpu() or _is_one(batch):
         return 1, batch
     if not isinstance(batch, int) and not ops.is_tensor(batch):
         return 1, batch  # a symbol of `jax.export`, which knows no order
