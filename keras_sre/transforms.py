@@ -5,9 +5,12 @@ Built on `keras.ops.image.affine_transform`. What TensorFlow Addons offered as
 to the last bit.
 """
 
+import math
+
 import numpy as np
 from keras import ops
 
+from keras_sre.validation import finite_float
 from keras_sre.validation import one_of
 
 # Reversed axis of `(n, *spatial, channels)`, counted in spatial axes.
@@ -40,11 +43,13 @@ def rotate(
             `"reflect"`, `"wrap"` or `"mirror"`.
 
     Returns:
-        NumPy array of the shape and dtype of `images`.
+        NumPy array of the shape and dtype of `images`; what is interpolated
+        between integers loses its fraction.
 
     Raises:
-        ValueError: for volumes without an axis or images with one, and for
-            an unknown axis, interpolation or fill mode.
+        ValueError: for volumes without an axis or images with one, for an
+            angle that is no number, and for an unknown axis, interpolation or
+            fill mode.
 
     Example:
 
@@ -54,7 +59,8 @@ def rotate(
     """
     one_of(interpolation, INTERPOLATIONS, "interpolation")
     one_of(fill_mode, FILL_MODES, "fill_mode")
-    rank = np.ndim(images) - 2
+    angle, images = finite_float(angle, "angle"), np.asarray(images)
+    rank = images.ndim - 2
     if (rank == 3) != (axis in PLANES) or (rank == 2 and axis is not None):
         raise ValueError(
             f"Received axis={axis!r} for an array of shape {images.shape}. "
@@ -63,7 +69,7 @@ def rotate(
     if axis is not None:
         plane = tuple(i + 1 for i in PLANES[axis])
         slabs = np.moveaxis(images, plane, (1, 2))  # (n, rows, columns, ...)
-        flat = slabs.reshape(*slabs.shape[:3], -1)
+        flat = slabs.reshape(*slabs.shape[:3], math.prod(slabs.shape[3:]))
         turned = rotate(flat, angle, interpolation, fill_mode=fill_mode)
         return np.moveaxis(turned.reshape(slabs.shape), (1, 2), plane)
     height, width = images.shape[1:3]
@@ -98,7 +104,7 @@ def translate(images, shift, interpolation="nearest", fill_mode="constant"):
     array([[0., 0.],
            [0., 2.]])
     """
-    right, down = shift
+    right, down = (finite_float(pixels, "shift") for pixels in shift)
     matrix = np.array([1, 0, -right, 0, 1, -down, 0, 0])
     return affine(images, matrix, interpolation, fill_mode)
 
@@ -156,12 +162,18 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
     """
     one_of(interpolation, INTERPOLATIONS, "interpolation")
     one_of(fill_mode, FILL_MODES, "fill_mode")
-    if np.ndim(images) != 4:
+    images = np.asarray(images)
+    if images.ndim != 4:
         raise ValueError(
-            f"Received an array of shape {np.shape(images)}. Expected images, "
+            f"Received an array of shape {images.shape}. Expected images, "
             "(n, height, width, channels)."
         )
+    if not images.size:
+        return images.copy()
     matrices = np.broadcast_to(matrices, (len(images), 8)).astype("float32")
+    dtype = images.dtype
+    if dtype.kind != "f":  # of integers each backend knows others
+        images = images.astype(np.result_type(dtype, np.float32))
     outputs = ops.image.affine_transform(
         images,
         matrices,
@@ -170,7 +182,7 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
         fill_value=fill_value,
         data_format="channels_last",
     )
-    return ops.convert_to_numpy(outputs).astype(images.dtype, copy=False)
+    return ops.convert_to_numpy(outputs).astype(dtype, copy=False)
 
 
 def flip(images, direction):

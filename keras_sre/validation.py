@@ -81,6 +81,15 @@ def positive_floats(value, rank, name):
     return values
 
 
+def finite_float(value, name):
+    """Returns `value` as a float, or raises a `ValueError` if it is none."""
+    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise ValueError(
+            f"Received {name}={value!r}. Expected a finite number."
+        )
+    return float(value)
+
+
 def fraction(value, name):
     """Returns `value`, or raises a `ValueError` if it is not in 0..1."""
     if not _is_fraction(value):
