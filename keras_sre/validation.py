@@ -20,7 +20,7 @@ def ints_per_axis(value, rank, name, axis="spatial axis"):
         values = tuple(values)
     except TypeError:
         values = ()
-    if len(values) != rank or not all(map(_is_positive_int, values)):
+    if len(values) != rank or not all(map(is_positive_int, values)):
         raise ValueError(
             f"Received {name}={value!r}. Expected a positive int, or "
             f"{_count(rank)} of them, one per {axis}."
@@ -30,7 +30,7 @@ def ints_per_axis(value, rank, name, axis="spatial axis"):
 
 def positive_int(value, name):
     """Returns `value` as an int, or raises a `ValueError` if it is below 1."""
-    if not _is_positive_int(value):
+    if not is_positive_int(value):
         raise ValueError(f"Received {name}={value!r}. Expected a positive int.")
     return int(value)
 
@@ -51,7 +51,7 @@ def distinct_ints(value, name):
         values = tuple(values)
     except TypeError:
         values = (None,)
-    if len(set(values)) < len(values) or not all(map(_is_positive_int, values)):
+    if not all(map(is_positive_int, values)) or len(set(values)) < len(values):
         raise ValueError(
             f"Received {name}={value!r}. Expected a tuple of distinct positive "
             "ints such as (1, 2), or ()."
@@ -135,7 +135,8 @@ def _is_fraction(value):
     return isinstance(value, numbers.Real) and 0 <= value <= 1
 
 
-def _is_positive_int(value):
+def is_positive_int(value):
+    """Returns whether `value` is an int of at least 1, and no bool."""
     return (
         isinstance(value, numbers.Integral)
         and not isinstance(value, bool)

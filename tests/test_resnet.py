@@ -19,7 +19,7 @@ from keras_sre import applications
 from keras_sre.applications import SREResNet18
 from keras_sre.applications import SREResNet34
 from keras_sre.applications import SREResNet50
-from keras_sre.applications import inputs_and_weights
+from keras_sre.applications import weights
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL = {"width": 8, "kernel_sizes": (5, 5, 3, 3), "classes": 3}
@@ -383,14 +383,14 @@ def test_weights_from_a_file(suffix, tmp_path):
 
 def build_shipped(name, **changes):
     """Calls what the message of `weights=name` says, with other arguments."""
-    call = inputs_and_weights.WEIGHTS[name].replace("(", "(**arguments, ", 1)
+    call = weights.WEIGHTS[name].replace("(", "(**arguments, ", 1)
     for argument in changes:
         call = re.sub(rf", {argument}=('\w+'|\(.*?\)|\d+)", "", call)
     arguments = {"weights": name, **changes}
     return eval(call, {**vars(applications), "arguments": arguments})
 
 
-@pytest.mark.parametrize("name", inputs_and_weights.WEIGHTS)
+@pytest.mark.parametrize("name", weights.WEIGHTS)
 def test_weights_by_name(name):
     model = build_shipped(name)
     expected = load_shipped(name)
@@ -436,6 +436,17 @@ def test_weights_of_other_rings_in_a_file(tmp_path):
         )
 
 
+def test_a_share_of_no_harmonics_is_none(tmp_path):
+    path = tmp_path / "model.keras"
+    SREResNet18(input_shape=(28, 28, 1), **SMALL).save(path)
+    SREResNet18(
+        weights=path,
+        input_shape=(28, 28, 1),
+        harmonic_fraction=0.25,
+        **SMALL,
+    )
+
+
 def test_weights_by_name_without_the_top():
     options = {"width": 32, "kernel_sizes": (5, 5, 3, 3), "harmonics": (1, 2)}
     options |= {"ring_profile": "linear", "weights": "pneumoniamnist"}
@@ -451,7 +462,7 @@ def test_weights_by_name_without_the_top():
 
 def test_named_weights_of_an_installation(monkeypatch, tmp_path):
     elsewhere = tmp_path / "keras_sre" / "applications" / "weights.py"
-    monkeypatch.setattr(inputs_and_weights, "__file__", str(elsewhere))
+    monkeypatch.setattr(weights, "__file__", str(elsewhere))
     shared = tmp_path / "share" / "keras_sre" / "textures" / "model.keras"
     shared.parent.mkdir(parents=True)
     shared.touch()
@@ -464,11 +475,11 @@ def test_named_weights_of_an_installation(monkeypatch, tmp_path):
         File("lib/keras_sre/__init__.py"),
         File("share/keras_sre/textures/model.keras"),
     ]
-    metadata = inputs_and_weights.importlib.metadata
+    metadata = weights.importlib.metadata
     monkeypatch.setattr(metadata, "files", {"keras-sre": installed}.get)
-    assert inputs_and_weights.check_weights("textures") == str(shared)
+    assert weights.check_weights("textures") == str(shared)
     with pytest.raises(ValueError, match="'breastmnist', which this instal"):
-        inputs_and_weights.check_weights("breastmnist")
+        weights.check_weights("breastmnist")
 
 
 def test_saved_model_reloads_with_registered_layers_alone(tmp_path, rng):
@@ -500,7 +511,11 @@ def test_saved_model_reloads_with_registered_layers_alone(tmp_path, rng):
         ({"stem": "huge"}, "'huge'.*'auto', 'small', 'large'"),
         ({"weights": "imagenet"}, "'imagenet'.*or one of 'breastmnist'"),
         ({"weights": "missing.keras"}, "no such file"),
+        ({"weights": 5}, "weights=5"),
+        ({"harmonics": [[1]]}, "harmonics=.*distinct positive ints"),
         ({"input_shape": (28, 28)}, "input_shape=.*3 numbers"),
+        ({"input_shape": 28}, "input_shape=28.*3 numbers"),
+        ({"input_shape": (28, "28", 1)}, "input_shape=.*3 numbers"),
         ({"input_tensor": np.zeros((1, 28, 28, 1))}, "input_tensor of type"),
     ],
     ids=str,

@@ -141,6 +141,8 @@ def test_mixed_precision_keeps_float32_probabilities():
         ({"kernel_sizes": (4, 4)}, "half a cell"),
         ({"kernel_sizes": ()}, "kernel_sizes="),
         ({"kernel_sizes": 5}, "kernel_sizes=5.*one per level"),
+        ({"kernel_sizes": None}, "kernel_sizes=None.*one per level"),
+        ({"input_shape": 28}, "input_shape=28"),
         ({"num_rings": (2, 2)}, "num_rings=.*level"),
         ({"harmonic_fraction": (1,)}, "harmonic_fraction=.*one per level"),
         ({"weights": "nothing"}, "weights='nothing'"),

@@ -45,6 +45,12 @@ def channels_axis():
     return -1 if keras.config.image_data_format() == "channels_last" else 1
 
 
+def probabilities_dtype():
+    """Returns the type of probabilities: mixed precision leaves them as is."""
+    policy = keras.config.dtype_policy()
+    return policy.variable_dtype if policy.name.startswith("mixed") else policy
+
+
 def apply_norm(x, parts, name, activation="relu"):
     x = parts.normalization(
         axis=channels_axis(), epsilon=1e-5, momentum=0.9, name=f"{name}_bn"

@@ -16,13 +16,16 @@ from keras import layers
 
 from keras_sre import validation
 from keras_sre.applications import blocks
-from keras_sre.applications import inputs_and_weights
 from keras_sre.applications import official
 from keras_sre.applications.families import DEPTHS
 from keras_sre.applications.families import FAMILIES
 from keras_sre.applications.families import family_of
+from keras_sre.applications.inputs import make_inputs
 from keras_sre.applications.ring_model import RingModel
-from keras_sre.layers import FusedBatchNormalization
+from keras_sre.applications.ring_parts import ring_parts
+from keras_sre.applications.weights import WEIGHTS
+from keras_sre.applications.weights import check_weights
+from keras_sre.applications.weights import load_weights
 
 STEMS = ("auto", "small", "large", "official")
 WIDTH = 64  # filters of the first stage
@@ -123,7 +126,7 @@ def _variant(rank, depth):
         name=model_name,
     ):
         # === Validation ===
-        weights_path = inputs_and_weights.check_weights(weights)
+        weights_path = check_weights(weights)
         validation.one_of(pooling, (None, "avg", "max"), "pooling")
         validation.one_of(stem, STEMS, "stem")
         width = validation.positive_int(width, "width")
@@ -142,9 +145,7 @@ def _variant(rank, depth):
         default_shape = family.input_shape
         if not include_top:
             default_shape = (*[None] * rank, default_shape[-1])
-        inputs = inputs_and_weights.make_inputs(
-            input_tensor, input_shape, default_shape
-        )
+        inputs = make_inputs(input_tensor, input_shape, default_shape)
         stem_parts = ring_parts(family.stem_size, None, fractions[0], options)
         x = apply_stem(inputs, width, stem, stem_parts)
         if stem == "official":
@@ -175,7 +176,7 @@ def _variant(rank, depth):
         if input_tensor is not None:
             inputs = keras.utils.get_source_inputs(inputs)
         model = RingModel(inputs, outputs, name=name)
-        inputs_and_weights.load_weights(model, weights, weights_path)
+        load_weights(model, weights, weights_path)
         return model
 
     build.__name__ = build.__qualname__ = function_name
@@ -199,38 +200,10 @@ def _names_of_weights(function_name):
     """Returns the names of the weights shipped for a network, as docs say."""
     names = [
         f'`"{name}"`'
-        for name, call in inputs_and_weights.WEIGHTS.items()
+        for name, call in WEIGHTS.items()
         if call.startswith(f"{function_name}(")
     ]
     return ", ".join(names) or "none for this network"
-
-
-def ring_parts(kernel_size, num_rings, harmonic_fraction, options):
-    """Returns the `blocks.Parts` of an equivariant network."""
-
-    def convolve(x, filters, strides, name):
-        return family_of(x).convolution(
-            filters,
-            kernel_size,
-            num_rings=num_rings,
-            harmonic_fraction=harmonic_fraction,
-            **blocks.convolution_options(strides, name),
-            **options,
-        )(x)
-
-    def pointwise(x, filters, strides, name):
-        return family_of(x).convolution(
-            filters, 1, **blocks.convolution_options(strides, name)
-        )(x)
-
-    def downsample(x, strides, name):
-        if strides > 1:
-            x = family_of(x).pooling(strides, name=name)(x)
-        return x, 1
-
-    return blocks.Parts(
-        convolve, pointwise, downsample, FusedBatchNormalization
-    )
 
 
 def apply_stem(x, filters, stem, parts):
@@ -256,7 +229,7 @@ def apply_head(x, include_top, pooling, classes, classifier_activation):
         x = layers.Dense(
             classes,
             activation=classifier_activation,
-            dtype=inputs_and_weights.probabilities_dtype(),
+            dtype=blocks.probabilities_dtype(),
             name="predictions",
         )(x)
     return x

@@ -11,10 +11,12 @@ from keras import layers
 
 from keras_sre import validation
 from keras_sre.applications import blocks
-from keras_sre.applications import inputs_and_weights
 from keras_sre.applications.families import family_of
-from keras_sre.applications.resnet import ring_parts
+from keras_sre.applications.inputs import make_inputs
 from keras_sre.applications.ring_model import RingModel
+from keras_sre.applications.ring_parts import ring_parts
+from keras_sre.applications.weights import check_weights
+from keras_sre.applications.weights import load_weights
 from keras_sre.layers import SymmetricUpsampling
 
 
@@ -85,12 +87,12 @@ def SREUNet(
     (None, 45, 32, 2)
     """
     # === Validation ===
-    weights_path = inputs_and_weights.check_weights(weights)
+    weights_path = check_weights(weights)
     width = validation.positive_int(width, "width")
     classes = validation.positive_int(classes, "classes")
-    if isinstance(kernel_sizes, int):
+    if not isinstance(kernel_sizes, (tuple, list)):
         raise ValueError(
-            f"Received kernel_sizes={kernel_sizes}. Expected a tuple of odd "
+            f"Received kernel_sizes={kernel_sizes!r}. Expected a tuple of odd "
             "ints, one per level."
         )
     num_levels = max(1, len(kernel_sizes))
@@ -109,7 +111,7 @@ def SREUNet(
     options = {"ring_profile": ring_profile, "harmonics": harmonics}
 
     # === Functional Model ===
-    inputs = inputs_and_weights.make_inputs(
+    inputs = make_inputs(
         input_tensor, input_shape, _default_shape(input_tensor, input_shape)
     )
     parts = [
@@ -136,13 +138,13 @@ def SREUNet(
             classes,
             1,
             activation=classifier_activation,
-            dtype=inputs_and_weights.probabilities_dtype(),
+            dtype=blocks.probabilities_dtype(),
             name="predictions",
         )(x)
     if input_tensor is not None:
         inputs = keras.utils.get_source_inputs(inputs)
     model = RingModel(inputs, x, name=name)
-    inputs_and_weights.load_weights(model, weights, weights_path)
+    load_weights(model, weights, weights_path)
     return model
 
 
@@ -158,6 +160,6 @@ def _default_shape(input_tensor, input_shape):
     rank = 2
     if input_tensor is not None:
         rank = len(getattr(input_tensor, "shape", ())) - 2
-    elif input_shape is not None:
+    elif isinstance(input_shape, (tuple, list)):
         rank = len(input_shape) - 1
     return (*[None] * (3 if rank == 3 else 2), 1)

@@ -1,4 +1,4 @@
-"""The arguments that all applications share with `keras.applications`."""
+"""Weights that networks load: from files, and those that are shipped."""
 
 import contextlib
 import importlib.metadata
@@ -7,11 +7,6 @@ import os
 import pathlib
 import warnings
 import zipfile
-
-import keras
-from keras import layers
-
-from keras_sre.applications.blocks import channels_axis
 
 # The networks shipped, by the data set that they were trained on.
 _IMAGES = "kernel_sizes=(5, 5, 3, 3), ring_profile='linear', harmonics=(1, 2)"
@@ -38,51 +33,6 @@ RING_ARGUMENTS = (
 )
 
 
-def make_inputs(input_tensor, input_shape, default_shape):
-    """Returns the input of a network.
-
-    Args:
-        input_tensor: Keras tensor to use, or `None` for a new one.
-        input_shape: tuple without the batch, or `None` for the default.
-        default_shape: tuple without the batch, channels last; its length says
-            how many axes are expected.
-
-    Raises:
-        ValueError: if either has another number of axes, the channels are not
-            known, or `input_tensor` is no Keras tensor.
-    """
-    rank = len(default_shape) - 1
-    if input_tensor is not None:
-        if not keras.backend.is_keras_tensor(input_tensor):
-            raise ValueError(
-                f"Received input_tensor of type {type(input_tensor).__name__}."
-                " Expected a Keras tensor such as keras.Input(shape)."
-            )
-        if len(input_tensor.shape) != rank + 2:
-            raise ValueError(
-                f"Received input_tensor of shape {input_tensor.shape}. Expected"
-                f" {rank + 2} axes: batch, {rank} spatial, channels."
-            )
-        return input_tensor
-    channels_last = channels_axis() == -1
-    if input_shape is None:
-        *sizes, channels = default_shape
-        if channels_last:
-            input_shape = (*sizes, channels)
-        else:
-            input_shape = (channels, *sizes)
-    if (
-        len(input_shape) != rank + 1
-        or input_shape[-1 if channels_last else 0] is None
-    ):
-        raise ValueError(
-            f"Received input_shape={input_shape!r}. Expected {rank + 1} numbers"
-            f" without the batch, such as {(28,) * rank + (1,)}; only sizes may"
-            " be None."
-        )
-    return layers.Input(shape=input_shape)
-
-
 def check_weights(weights):
     """Returns the path of weights, or `None` for none.
 
@@ -95,17 +45,22 @@ def check_weights(weights):
     """
     if weights is None:
         return None
-    path = os.fspath(weights)
+    path = os.fspath(weights) if _is_path(weights) else ""
     if path in WEIGHTS:
         return _shipped(path)
     if not path.endswith((".keras", ".weights.h5")):
         raise ValueError(
-            f"Received weights={path!r}. Expected None, the path of a .keras "
-            f"or .weights.h5 file, or one of {', '.join(map(repr, WEIGHTS))}."
+            f"Received weights={weights!r}. Expected None, the path of a "
+            ".keras or .weights.h5 file, or one of "
+            f"{', '.join(map(repr, WEIGHTS))}."
         )
     if not os.path.isfile(path):
         raise ValueError(f"Received weights={path!r}. There is no such file.")
     return path
+
+
+def _is_path(weights):
+    return isinstance(weights, (str, os.PathLike))
 
 
 def _shipped(name):
@@ -180,6 +135,8 @@ def _check_rings(model, path):
             continue
         config = json.loads(json.dumps(layer.get_config(), default=str))
         for name in RING_ARGUMENTS:
+            if name == "harmonic_fraction" and not layer.harmonics:
+                continue  # of nothing
             ours = config.get(name)
             theirs = saved[layer.name].get(name, ours)
             if ours != theirs:
@@ -188,9 +145,3 @@ def _check_rings(model, path):
                     f"{name}={theirs!r}, for one with {ours!r}. Build the "
                     "network that they are of."
                 )
-
-
-def probabilities_dtype():
-    """Returns the type of probabilities: mixed precision leaves them as is."""
-    policy = keras.config.dtype_policy()
-    return policy.variable_dtype if policy.name.startswith("mixed") else policy
