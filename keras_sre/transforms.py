@@ -61,10 +61,11 @@ def rotate(
     one_of(fill_mode, FILL_MODES, "fill_mode")
     angle, images = finite_float(angle, "angle"), np.asarray(images)
     rank = images.ndim - 2
-    if (rank == 3) != (axis in PLANES) or (rank == 2 and axis is not None):
+    if axis not in {2: (None,), 3: tuple(PLANES)}.get(rank, ()):
         raise ValueError(
             f"Received axis={axis!r} for an array of shape {images.shape}. "
-            "Expected None for images, and 'x', 'y' or 'z' for volumes."
+            "Expected None for images, (n, height, width, channels), and 'x', "
+            "'y' or 'z' for volumes, (n, depth, height, width, channels)."
         )
     if axis is not None:
         plane = tuple(i + 1 for i in PLANES[axis])
@@ -96,7 +97,8 @@ def translate(images, shift, interpolation="nearest", fill_mode="constant"):
         NumPy array of the shape and dtype of `images`.
 
     Raises:
-        ValueError: for an unknown interpolation or fill mode.
+        ValueError: for a shift that is no pair of numbers, and for an unknown
+            interpolation or fill mode.
 
     Example:
 
@@ -104,6 +106,11 @@ def translate(images, shift, interpolation="nearest", fill_mode="constant"):
     array([[0., 0.],
            [0., 2.]])
     """
+    if np.shape(shift) != (2,):
+        raise ValueError(
+            f"Received shift={shift!r}. Expected a pair of numbers, pixels to "
+            "the right and downwards."
+        )
     right, down = (finite_float(pixels, "shift") for pixels in shift)
     matrix = np.array([1, 0, -right, 0, 1, -down, 0, 0])
     return affine(images, matrix, interpolation, fill_mode)
@@ -173,6 +180,8 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
     matrices = np.broadcast_to(matrices, (len(images), 8)).astype("float32")
     dtype = images.dtype
     if dtype.kind != "f":  # of integers each backend knows others
+        if interpolation == "nearest":
+            return _moved(images, matrices, fill_mode, fill_value)
         images = images.astype(np.result_type(dtype, np.float32))
     outputs = ops.image.affine_transform(
         images,
@@ -183,6 +192,18 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
         data_format="channels_last",
     )
     return ops.convert_to_numpy(outputs).astype(dtype, copy=False)
+
+
+def _moved(images, matrices, fill_mode, fill_value):
+    """Resamples images to the nearest pixel, values of any type as they are."""
+    count, height, width, _ = images.shape
+    places = np.stack(np.indices((height, width), "float32"), axis=-1)
+    places = np.broadcast_to(places, (count, *places.shape))
+    places = affine(places, matrices, "nearest", fill_mode, fill_value=-1)
+    rows, columns = np.moveaxis(places.astype(int), -1, 0)
+    outputs = images[np.arange(count)[:, None, None], rows, columns]
+    outputs[rows < 0] = fill_value
+    return outputs
 
 
 def flip(images, direction):
@@ -238,6 +259,7 @@ def mask_ball(images):
            [1., 1., 1., 1.],
            [0., 1., 1., 0.]])
     """
+    images = np.asarray(images)
     spatial = images.shape[1:-1]
     distances = [
         (np.arange(size) - (size - 1) / 2) / (size / 2) for size in spatial

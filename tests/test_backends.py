@@ -23,24 +23,12 @@ from keras_sre.applications import SREResNet18
 results = {}
 cases = {
     "1d": (SREConv1D(4, 5, padding="causal"), (2, 9, 3)),
-    "1d-valid": (SREConv1D(4, 3, dilation_rate=2), (2, 9, 3)),
     "2d": (SREConv2D(4, 5, padding="same"), (2, 8, 7, 3)),
-    "2d-dense": (
-        SREConv2D(4, 5, padding="same", implementation="dense"), (2, 8, 7, 3)
-    ),
-    "2d-depthwise": (
-        SREConv2D(4, 5, 2, "same", implementation="depthwise"), (2, 8, 7, 3)
-    ),
     "2d-wide": (SREConv2D(16, 5, padding="same"), (2, 8, 7, 3)),
-    "2d-stride": (SREConv2D(4, 5, 2, "same", groups=2), (2, 8, 7, 4)),
     "2d-area": (SREConv2D(2, 4, ring_profile="area"), (2, 8, 7, 6)),
     "3d": (SREConv3D(4, 3, padding="same"), (2, 5, 6, 4, 3)),
     "harmonics": (
         SREConv2D(8, 5, padding="same", harmonics=(1, 2)), (2, 8, 7, 3)
-    ),
-    "harmonics-depthwise": (
-        SREConv2D(8, 5, 2, harmonics=(1, 2), implementation="depthwise"),
-        (2, 8, 7, 3),
     ),
     "harmonics-groups": (
         SREConv2D(8, 3, groups=2, harmonics=(1,)), (2, 8, 7, 4)

@@ -279,6 +279,44 @@ def test_nested_shared_and_several_inputs_and_outputs(rng):
         )
 
 
+def test_a_layer_called_on_maps_of_several_sizes(rng):
+    """One convolution for all, whose strides suit each; poolings for each."""
+    conv = layers.Conv2D(3, 3, 2, "same", name="conv")
+    pooling = layers.MaxPooling2D(2, name="pooling")
+    inputs = [keras.Input((size, size, 2)) for size in (9, 8, 12)]
+    model = keras.Model(inputs, [pooling(conv(x)) for x in inputs])
+    converted = convert(model)
+    assert converted.output_shape == model.output_shape
+    assert len(converted.trainable_weights) == 2
+    names = {layer.name for layer in converted.layers}
+    assert {"conv", "conv_pool", "conv_pool_1", "conv_pool_2"} < names
+    reported = [row.name for row in converted.conversion_report.layers]
+    assert sorted(reported) == ["conv", "pooling"]
+    xs = [noise(rng, 1, *x.shape[1:]) for x in inputs]
+    for i, x in enumerate(xs):
+
+        def output(x, i=i):
+            outputs = converted([*xs[:i], x, *xs[i + 1 :]])
+            return outputs[i]
+
+        assert_equivariant(output, x, 2)
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_what_normalization_has_learnt_stays(kind, rng):
+    normalization = layers.Normalization()
+    normalization.adapt(noise(rng, 20, 6, 6, 2) * 3 + 2)
+    inputs = keras.Input((6, 6, 2))
+    model = keras.Sequential([inputs, normalization])
+    if kind == "functional":
+        model = keras.Model(inputs, normalization(inputs))
+    x = noise(rng, 2, 6, 6, 2)
+    expected = (x - to_numpy(normalization.mean)) / np.sqrt(
+        to_numpy(normalization.variance)
+    )
+    assert_close(convert(model)(x), expected)
+
+
 def test_unequal_zero_padding_before_a_stride(rng):
     inputs = keras.Input((8, 8, 2))
     x = layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad")(inputs)

@@ -193,12 +193,16 @@ def test_several_inputs_and_outputs(names, tmp_path, rng):
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx", ""])
-def test_outputs_of_a_dict_are_told_by_their_names(suffix, tmp_path):
-    """Files list them by length or as they were made, Keras by the alphabet."""
+@pytest.mark.parametrize("kind", [dict, collections.OrderedDict])
+def test_outputs_of_a_dict_are_told_by_their_names(kind, suffix, tmp_path):
+    """Files list them by length or as they were made, Keras by the alphabet.
+
+    Those of an `OrderedDict` Keras leaves in their order.
+    """
     image = keras.Input((8, 8, 1))
     x = keras.layers.Flatten()(keras_sre.SREConv2D(2, 3)(image))
     outputs = {name: keras.layers.Dense(2)(x) for name in ("b", "aa", "c")}
-    model = keras.Model(image, outputs)
+    model = keras.Model(image, kind(outputs))
     report = keras_sre.export(model, tmp_path / f"model{suffix}")
     assert report.difference < 1e-5
 
@@ -277,6 +281,42 @@ def test_of_many_samples_about_a_hundred_are_chosen_evenly():
     np.testing.assert_array_equal(chosen, x[::3])
 
 
+def batches_of(x, size, labels):
+    """Without an end, as those of `fit` may be."""
+    while True:
+        for i in range(0, len(x), size):
+            batch = x[i : i + size]
+            yield (batch, np.zeros(len(batch))) if labels else batch
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("kind", ["generator", "dataset"])
+def test_samples_may_come_in_batches(kind, labels, rng):
+    model = small_network(kernel_size=3)
+    x = samples(model, 70)
+    data = batches_of(x, 16, labels)
+    if kind == "dataset":
+        import tensorflow as tf
+
+        data = tf.data.Dataset.from_tensor_slices((x, x[:, 0]) if labels else x)
+        data = data.batch(16).repeat()
+    (chosen,) = exporting._samples(model, data)
+    np.testing.assert_array_equal(chosen, np.concatenate([x, x[:30]]))
+
+
+def test_batches_of_several_inputs(tmp_path, rng):
+    model = model_of_two_inputs("ba")
+    x = [rng.normal(size=(12, *x.shape[1:])) for x in model.inputs]
+    batches = (((x[0][i : i + 4], x[1][i : i + 4]),) for i in range(0, 12, 4))
+    report = keras_sre.export(
+        model,
+        tmp_path / "model.tflite",
+        quantization="int8",
+        representative_data=batches,
+    )
+    assert report.difference < 0.1
+
+
 def test_an_earlier_saved_model_is_replaced_and_other_folders_not(tmp_path):
     model = small_network(kernel_size=3)
     path = tmp_path / "exported"
@@ -302,6 +342,10 @@ def test_an_earlier_saved_model_is_replaced_and_other_folders_not(tmp_path):
         ({"representative_data": np.zeros((2, 8, 8, 2))}, "Expected"),
         ({"representative_data": np.zeros((0, 16, 16, 2))}, "Expected"),
         ({"representative_data": [np.zeros((1, 16, 16, 2))] * 2}, "Expected"),
+        ({"representative_data": 5}, r"shapes \[\(\)\]. Expected"),
+        ({"representative_data": "data"}, r"shapes \[\(4,\)\]. Expected"),
+        ({"representative_data": iter(())}, r"shapes \[\]. Expected"),
+        ({"representative_data": iter(np.ones((9, 16, 16, 2)))}, "Expected"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )

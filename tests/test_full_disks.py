@@ -69,7 +69,7 @@ def test_training(disk):
     settings = ["--recipe", "quick", "--width", "2", "--limit", "16"]
     settings += ["--epochs", "2", "--model", "resnet18", "--resume"]
     settings += ["--batch-size", "8", "--output", str(run)]
-    sizes = [0, 16 * 1024, STEP, 4 * STEP, 9 * STEP, 16 * STEP, 99 * STEP]
+    sizes = [0, STEP, 9 * STEP, 99 * STEP]
     done = []
 
     def train():
@@ -83,7 +83,7 @@ def test_training(disk):
             done.append(len(epochs))
             assert run.exists() == (run / "config.json").exists()
 
-    assert attempts(disk, train, sizes) >= 3
+    assert attempts(disk, train, sizes) == 3
     assert done[:-1] == sorted(done[:-1])
     assert len(pd.read_csv(run / "history.csv")) == 2
     assert {path.name for path in disk.folder.iterdir()} == {"run", "ballast"}

@@ -271,9 +271,10 @@ def test_trains_in_half_precision_on_an_empty_map(policy):
 
 
 @pytest.mark.parametrize(
-    ("channels", "filters"), [(12, 48), (48, 32)], ids=["rings", "products"]
+    ("channels", "filters", "count"),
+    [(12, 48, 43), (48, 32, 40)],
+    ids=["rings", "products"],
 )
-@pytest.mark.parametrize("count", [40, 43])
 def test_batches_that_are_worked_on_in_tiles(
     channels, filters, count, monkeypatch, rng
 ):

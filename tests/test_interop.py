@@ -562,12 +562,7 @@ def outputs_of(model, names, x):
 
 @pytest.mark.parametrize(
     ("shape", "profile"),
-    [
-        ((20, 17), "hard"),
-        ((23, 22), "hard"),
-        ((20, 17), "gaussian"),
-        ((18, 23), "gaussian"),
-    ],
+    [((20, 17), "hard"), ((18, 23), "gaussian")],
     ids=str,
 )
 def test_official_pooling_of_images(shape, profile, rng):
@@ -603,7 +598,6 @@ def test_official_pooling_of_volumes(rng):
         (31, "hard", True),
         (32, "hard", False),
         (32, "gaussian", True),
-        (31, "gaussian", False),
     ],
 )
 def test_official_pooling_is_exact_where_it_divides(size, profile, exact, rng):

@@ -361,6 +361,13 @@ def test_defaults_are_those_of_keras_applications():
     assert any("stem_pool" in layer.name for layer in model.layers)
 
 
+def test_a_shape_of_a_data_set():
+    """As `dataset.element_spec` and batches of TensorFlow's have it."""
+    shape = pytest.importorskip("tensorflow").TensorShape((None, 28, 1))
+    model = SREResNet18(input_shape=shape, **SMALL)
+    assert model.input_shape == (None, None, 28, 1)
+
+
 def test_input_tensor():
     inputs = keras.Input((28, 28, 1))
     scaled = keras.layers.Rescaling(1 / 255)(inputs)
@@ -438,13 +445,16 @@ def test_weights_of_other_rings_in_a_file(tmp_path):
 
 def test_a_share_of_no_harmonics_is_none(tmp_path):
     path = tmp_path / "model.keras"
-    SREResNet18(input_shape=(28, 28, 1), **SMALL).save(path)
-    SREResNet18(
-        weights=path,
-        input_shape=(28, 28, 1),
-        harmonic_fraction=0.25,
-        **SMALL,
-    )
+    options = {"input_shape": (28, 28, 1), **SMALL}
+    model = SREResNet18(**options)
+    model.save(path)
+    again = SREResNet18(weights=path, harmonic_fraction=0.25, **options)
+    for found, expected in zip(
+        again.get_weights(), model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="harmonics"):
+        SREResNet18(weights=path, harmonics=(1,), **options)
 
 
 def test_weights_by_name_without_the_top():

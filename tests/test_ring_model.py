@@ -67,10 +67,11 @@ def test_eager_predictions_are_not(compiled_by_xla):
 
 @on_tensorflow
 @pytest.mark.parametrize("how", ["fit", "train_on_batch"])
-def test_the_first_step_is_traced_once(how, rng):
+@pytest.mark.parametrize("metrics", [None, ["accuracy", "mae"]])
+def test_the_first_step_is_traced_once(how, metrics, rng):
     model = network()
     model.layers[1].trainable = False
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", metrics=metrics)
     traced, train_step = [], model.train_step
     model.train_step = lambda data: traced.append(data) or train_step(data)
     x = rng.normal(size=(4, 8, 8, 1)).astype("float32")

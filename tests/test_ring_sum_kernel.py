@@ -69,7 +69,7 @@ def cases(draw):
     return (draw(st.integers(1, 3)), *sizes, channels), filters, paddings
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(cases(), st.integers(0, 2**32 - 1))
 def test_sums_equal_the_reference(case, seed):
     shape, filters, paddings = case

@@ -126,7 +126,10 @@ def test_finished_runs_are_skipped_and_all_are_in_the_table(
     tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(evaluate, "BATCH_PIXELS", TINY["limit"] * 32**2)
-    configs = [RunConfig(**TINY, seed=seed).resolve() for seed in (1, 2)]
+    configs = [
+        RunConfig(**TINY, model="resnet18", seed=seed).resolve()
+        for seed in (1, 2)
+    ]
     done = []
 
     def run_one(config, output, *args, **kwargs):
@@ -136,7 +139,7 @@ def test_finished_runs_are_skipped_and_all_are_in_the_table(
     suite.run(configs[:1], tmp_path, run_one, twin=False)
     suite.run(configs, tmp_path, run_one, twin=False)
     assert done == [1, 2]
-    folder, settings = tmp_path / "textures_sre_resnet18_seed1", configs[0]
+    folder, settings = tmp_path / "textures_resnet18_seed1", configs[0]
     for with_twin in (False, True):  # a twin that is wanted is missing
         found = finished_results(folder, settings.settings(), with_twin)
         assert bool(found) != with_twin

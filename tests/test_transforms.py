@@ -201,10 +201,48 @@ def test_integers_are_moved_as_they_are(dtype, interpolation, rng):
     np.testing.assert_array_equal(turned, images[:, ::-1, ::-1])
 
 
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("fill_value", [0, 7])
+def test_integers_that_no_float_holds_are_moved_too(dtype, fill_value):
+    largest = np.iinfo(dtype).max
+    images = (largest - np.arange(40, dtype=dtype)).reshape(2, 4, 5, 1)
+    images[0, 0, 0] = np.iinfo(dtype).min
+    right = np.array([1, 0, -2, 0, 1, -1, 0, 0])
+    moved = transforms.affine(images, right, "nearest", "constant", fill_value)
+    expected = np.full_like(images, fill_value)
+    expected[:, 1:, 2:] = images[:, :-1, :-2]
+    np.testing.assert_array_equal(moved, expected)
+    assert moved.dtype == dtype
+    edges = transforms.translate(images, (2, 1), fill_mode="nearest")
+    widths = [(0, 0), (1, 0), (2, 0), (0, 0)]
+    expected = np.pad(images, widths, mode="edge")[:, :-1, :-2]
+    np.testing.assert_array_equal(edges, expected)
+
+
+def test_integers_turn_as_floats_do(rng):
+    images = rng.integers(0, 256, (2, 11, 14, 3)).astype("uint8")
+    for angle in (17, 133, -45.5):
+        np.testing.assert_array_equal(
+            transforms.rotate(images, angle),
+            transforms.rotate(images.astype("float32"), angle),
+        )
+
+
 def test_there_may_be_nothing_to_turn():
     for shape, axis in (((0, 4, 4, 1), None), ((0, 3, 4, 5, 1), "x")):
         turned = transforms.rotate(np.zeros(shape), 30, axis=axis)
         assert turned.shape == shape
+
+
+def test_lists_are_arrays():
+    image = [[[[1], [2]], [[3], [4]]]]
+    np.testing.assert_array_equal(
+        transforms.rotate(image, 90), [[[[2], [4]], [[1], [3]]]]
+    )
+    np.testing.assert_array_equal(
+        transforms.flip(image, "vertical"), [[[[3], [4]], [[1], [2]]]]
+    )
+    np.testing.assert_array_equal(transforms.mask_ball(image), image)
 
 
 @pytest.mark.parametrize("rank", [2, 3])
@@ -242,8 +280,12 @@ def test_mask_is_the_inscribed_ball(rank):
         (lambda x: transforms.rotate(x, "a"), "angle='a'"),
         (lambda x: transforms.rotate(x, np.inf), "angle=inf"),
         (lambda x: transforms.translate(x, (1, None)), "shift=None"),
+        (lambda x: transforms.translate(x, 5), "shift=5.*a pair"),
+        (lambda x: transforms.translate(x, (1, 2, 3)), "2, 3.*a pair"),
+        (lambda x: transforms.rotate(x[0, ..., 0], 90), r"shape \(3, 4\)"),
+        (lambda x: transforms.rotate(x[0], 0), r"shape \(3, 4, 1\)"),
     ],
-    ids=range(11),
+    ids=range(15),
 )
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):

@@ -123,6 +123,16 @@ def test_options_reach_the_layers():
     assert not model.get_layer("down1_conv1").harmonic_kernels
 
 
+@pytest.mark.parametrize("sequence", [list, np.array])
+@pytest.mark.parametrize("shape", [(9, 8, 1), (6, 7, 8, 2)], ids=str)
+def test_shapes_and_sizes_of_other_kinds(sequence, shape):
+    model = SREUNet(
+        input_shape=sequence(shape), kernel_sizes=sequence((5, 3)), width=2
+    )
+    assert model.input_shape == (None, *shape)
+    assert model.get_layer("down1_conv1").kernel_size == (3,) * (len(shape) - 1)
+
+
 def test_mixed_precision_keeps_float32_probabilities():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = SREUNet(input_shape=(16, 16, 1), kernel_sizes=(3, 3), width=4)
@@ -142,7 +152,9 @@ def test_mixed_precision_keeps_float32_probabilities():
         ({"kernel_sizes": ()}, "kernel_sizes="),
         ({"kernel_sizes": 5}, "kernel_sizes=5.*one per level"),
         ({"kernel_sizes": None}, "kernel_sizes=None.*one per level"),
+        ({"kernel_sizes": np.int64(3)}, "kernel_sizes=.*3.*one per level"),
         ({"input_shape": 28}, "input_shape=28"),
+        ({"input_shape": "abc"}, "input_shape='abc'.*3 numbers"),
         ({"num_rings": (2, 2)}, "num_rings=.*level"),
         ({"harmonic_fraction": (1,)}, "harmonic_fraction=.*one per level"),
         ({"weights": "nothing"}, "weights='nothing'"),

@@ -40,15 +40,18 @@ def make_inputs(input_tensor, input_shape, default_shape):
             input_shape = (*sizes, channels)
         else:
             input_shape = (channels, *sizes)
-    if not (
-        isinstance(input_shape, (tuple, list))
-        and len(input_shape) == rank + 1
-        and all(size is None or is_positive_int(size) for size in input_shape)
-        and input_shape[-1 if channels_last else 0] is not None
+    try:
+        shape = tuple(input_shape)  # of a TensorShape or an array, too
+    except TypeError:
+        shape = ()
+    if (
+        len(shape) != rank + 1
+        or not all(size is None or is_positive_int(size) for size in shape)
+        or shape[-1 if channels_last else 0] is None
     ):
         raise ValueError(
             f"Received input_shape={input_shape!r}. Expected {rank + 1} numbers"
             f" without the batch, such as {(28,) * rank + (1,)}; only sizes may"
             " be None."
         )
-    return layers.Input(shape=input_shape)
+    return layers.Input(shape=shape)

@@ -1,6 +1,9 @@
 """The class of the networks: functional models that start and predict fast."""
 
+import concurrent.futures
+
 import keras
+import numpy as np
 
 
 @keras.saving.register_keras_serializable(package="keras_sre")
@@ -13,8 +16,9 @@ class RingModel(keras.Model):
     nothing: TensorFlow's own fused batch normalisation is as fast.) With
     `run_eagerly=True` nothing is compiled.
 
-    The optimizer's variables are made before the first step. TensorFlow traces
-    a step that makes variables twice, a second for a ResNet-18.
+    The variables of optimizer and metrics are made before the first step.
+    TensorFlow traces a step that makes variables twice, seconds for a
+    ResNet-18.
 
     Example:
 
@@ -41,3 +45,23 @@ class RingModel(keras.Model):
         if self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
+
+    def train_step(self, *arguments):
+        if keras.backend.backend() == "tensorflow":
+            self._build_metrics(*arguments)
+        return super().train_step(*arguments)
+
+    def _build_metrics(self, data):
+        metrics = getattr(self, "_compile_metrics", None)
+        _, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if targets is None or metrics is None or metrics.built:
+            return
+        like = keras.tree.map_structure(_some_like, (targets, self.output))
+        # TensorFlow does not see variables that another thread makes.
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(metrics.build, *like).result()
+
+
+def _some_like(tensor):
+    shape = [size or 1 for size in tensor.shape]
+    return np.ones(shape, keras.backend.standardize_dtype(tensor.dtype))

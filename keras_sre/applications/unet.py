@@ -90,12 +90,13 @@ def SREUNet(
     weights_path = check_weights(weights)
     width = validation.positive_int(width, "width")
     classes = validation.positive_int(classes, "classes")
-    if not isinstance(kernel_sizes, (tuple, list)):
+    try:
+        num_levels = max(1, len(kernel_sizes))
+    except TypeError:
         raise ValueError(
             f"Received kernel_sizes={kernel_sizes!r}. Expected a tuple of odd "
             "ints, one per level."
-        )
-    num_levels = max(1, len(kernel_sizes))
+        ) from None
     kernel_sizes = validation.ints_per_axis(
         kernel_sizes, num_levels, "kernel_sizes", axis="level"
     )
@@ -160,6 +161,6 @@ def _default_shape(input_tensor, input_shape):
     rank = 2
     if input_tensor is not None:
         rank = len(getattr(input_tensor, "shape", ())) - 2
-    elif isinstance(input_shape, (tuple, list)):
+    elif hasattr(input_shape, "__len__"):
         rank = len(input_shape) - 1
     return (*[None] * (3 if rank == 3 else 2), 1)

@@ -31,8 +31,9 @@ def convert(
     with `_pointwise`). What samples a map of that size off-centre, a strided
     convolution or pooling, runs at stride 1 and a symmetric pooling by the
     stride follows, named after it with `_pool`; what does not stays as it is.
-    Maps keep their sizes and layers their names; all other layers are copied
-    with their weights. `model` itself is left alone.
+    Maps keep their sizes (where the size is not known, a pooling that leaves
+    out an incomplete last window no longer does) and layers their names; all
+    other layers are copied with their weights. `model` itself is left alone.
 
     The result is exact for the grid's symmetries up to what is not a
     convolution or pooling: `Flatten` before `Dense`, layers of your own, or

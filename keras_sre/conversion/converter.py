@@ -1,5 +1,7 @@
 """Rebuilds a model layer by layer, with counterparts in their places."""
 
+import collections
+
 import keras
 from keras import layers
 from keras import tree
@@ -12,16 +14,20 @@ from keras_sre.conversion.report import ConvertedLayer
 class Converter:
     """Converts the layers of one model and of those nested in it.
 
-    Layers are made anew, once for each old one, and get its weights. After a
-    run `rows` tells what was done, in the order of the calls.
+    Layers are made anew, once for each old one (poolings for each form that
+    their calls take), and get its weights. After a run `rows` tells what was
+    done, in the order of the calls.
     """
 
     def __init__(self, settings):
         self.settings = settings
         self.rows = []
-        self._made = {}  # from id: (the old layer, to keep its id; the new one)
+        # From id and form: (the old layer, to keep its id; the new one).
+        self._made = {}
+        self._replaced = set()  # ids
         self._equal = set()  # ids of zero paddings to make equal at both ends
         self._recorded, self._prefix = [], ""  # of the model at hand
+        self._names = collections.Counter()
 
     def convert(self, model, prefix=""):
         """Returns a new functional or Sequential model."""
@@ -71,13 +77,15 @@ class Converter:
                 x = self._call(part, x)
             return x
         if len(args) == 1 and keras.backend.is_keras_tensor(args[0]):
-            found = self._replacement(layer, args[0].shape)
+            found = self._replacement(layer, _shape_of_calls(layer, args[0]))
             if found is not None:
                 return self._call_replacement(layer, found, args[0])
         new = self._make(layer, lambda: _same(layer))
         outputs = new(*args, **kwargs)
         if new.weights:
             new.set_weights(layer.get_weights())
+        if isinstance(new, layers.Normalization):
+            new.finalize_state()  # it computes with what it makes of them
         self._recorded.append(new)
         return outputs
 
@@ -88,8 +96,14 @@ class Converter:
         return new(*args, **kwargs)
 
     def _call_replacement(self, layer, found, x):
-        first_call = id(layer) not in self._made
-        main = self._make(layer, lambda: found.main)
+        first_call = id(layer) not in self._replaced
+        self._replaced.add(id(layer))
+        form = None
+        if type(layer) in replacements.POOLINGS:  # each call has its own
+            form = repr(found.main.get_config())
+        main = self._make(layer, lambda: found.main, form)
+        for step in (*found.before, *found.after):
+            self._name_apart(step)
         steps = [*found.before, main, *found.after]
         for step in steps:
             x = step(x)
@@ -110,6 +124,13 @@ class Converter:
             )
         )
         return x
+
+    def _name_apart(self, step):
+        """Numbers what is made again for another call of a layer."""
+        name = step.name
+        self._names[self._prefix, name] += 1
+        if (count := self._names[self._prefix, name]) > 1:
+            step.name = f"{name}_{count - 1}"
 
     def _set_ring_weights(self, layer, main, offset):
         if self.settings.weights == "reinitialize":
@@ -140,10 +161,13 @@ class Converter:
                 ConvertedLayer(name, _described(layer), "", None, reason)
             )
 
-    def _make(self, layer, make):
-        if id(layer) not in self._made:
-            self._made[id(layer)] = layer, make()
-        return self._made[id(layer)][1]
+    def _make(self, layer, make, form=None):
+        key = id(layer), form
+        if key not in self._made:
+            self._made[key] = layer, make()
+            if isinstance(new := self._made[key][1], keras.Layer):
+                self._name_apart(new)
+        return self._made[key][1]
 
     def _parts(self, layer, shape):
         def make():
@@ -178,6 +202,20 @@ def _new_inputs(model):
             batch_shape=x.shape, dtype=x.dtype, name=names.get(id(x))
         ),
         model.input,
+    )
+
+
+def _shape_of_calls(layer, x):
+    """Returns the shape of `x`; sizes that another call does not have: `None`.
+
+    The form of a convolution has to suit all of its calls.
+    """
+    shapes = [x.shape]
+    if type(layer) not in replacements.POOLINGS:
+        shapes += [node.input_tensors[0].shape for node in layer._inbound_nodes]
+    return tuple(
+        sizes[0] if len(set(sizes)) == 1 else None
+        for sizes in zip(*shapes, strict=True)
     )
 
 

@@ -73,8 +73,9 @@ class Settings:
 class Replacement:
     """Layers in the place of one, in the order in which they are called.
 
-    `main` is made once, also for a layer that is called several times; `before`
-    and `after` are made for each call and have no weights. `offset` is where
+    `main` is made once, also for a layer that is called several times, unless
+    it is a pooling; `before` and `after` are made for each call and have no
+    weights. `offset` is where
     the first tap of the old kernel is in the new one.
     """
 

@@ -33,7 +33,7 @@ PARTIAL_NAMES = {
 # largest output.
 TOLERANCES = {None: 1e-4, "float16": 0.03, "dynamic": 0.2, "int8": 0.3}
 NUM_SAMPLES = 8  # random ones, where there are no real ones
-MOST_SAMPLES = 100  # of the real ones, evenly chosen
+MOST_SAMPLES = 100  # of the real ones
 PREDICTED = 10  # samples at a time by Keras
 BATCH_SIZE = 3  # the second one that a file is tried at; the first is 1
 
@@ -114,11 +114,13 @@ def export(
             `"int8"`: 8-bit weights and maps, inputs and outputs included.
         representative_data: inputs as the model will see them, an array of
             shape `(n, *input_shape)`, or one for each input in the structure of
-            `model.input`. For calibration (`"int8"`, where it is needed) and
-            for the check. Of more than a hundred, about as many are chosen
-            evenly; calibration turns images to all 8 poses of the grid, and
-            volumes to 8 of the 48, each to others. `None` checks with normal
-            noise.
+            `model.input`; or batches as `model.predict` takes them, such as a
+            generator or a `tf.data.Dataset`, with or without labels. For
+            calibration (`"int8"`, where it is needed) and for the check. Of
+            arrays of more than a hundred, about as many are chosen evenly, of
+            batches the first hundred; calibration turns images to all 8 poses
+            of the grid, and volumes to 8 of the 48, each to others. `None`
+            checks with normal noise.
         verify: bool, whether to run the file in its own runtime, at two batch
             sizes where the format allows, and compare it with Keras.
 
@@ -231,11 +233,14 @@ def _samples(model, data):
             )
             for tensor in model.inputs
         ]
+    arrays = isinstance(data, (dict, list, tuple)) or hasattr(data, "__array__")
+    if hasattr(data, "__iter__") and not arrays:
+        data = _first_of_batches(data)
     samples = [np.asarray(array) for array in keras.tree.flatten(data)]
     expected = [(None, *tensor.shape[1:]) for tensor in model.inputs]
     fits = len(samples) == len(expected) and all(
-        len(array) > 0
-        and array.ndim == len(shape)
+        array.ndim == len(shape)
+        and len(array) > 0
         and all(
             size in (None, n)
             for n, size in zip(array.shape, shape, strict=True)
@@ -254,14 +259,23 @@ def _samples(model, data):
     ]
 
 
+def _first_of_batches(batches):
+    """Returns the first inputs of batches, one array for each input."""
+    parts, count = [], 0
+    for batch in batches:  # there may be no end to them
+        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        parts.append([np.atleast_1d(x) for x in keras.tree.flatten(inputs)])
+        count += len(parts[-1][0])
+        if count >= MOST_SAMPLES:
+            break
+    return [
+        np.concatenate(arrays)[:MOST_SAMPLES]
+        for arrays in zip(*parts, strict=True)
+    ]
+
+
 def _input_names(model):
     return [tensor.name for tensor in model.inputs]
-
-
-def _output_names(model):
-    """Returns the keys of a dict of outputs, in Keras' order, else `None`."""
-    output = None if isinstance(model, keras.Sequential) else model.output
-    return sorted(output) if isinstance(output, dict) else None
 
 
 def _known(shape):
@@ -272,12 +286,12 @@ def _verified(report, model, path, samples):
     """Returns the report with what running the file shows."""
     structure = formats.input_structure(model)
     inputs = keras.tree.pack_sequence_as(structure, samples)
-    expected = keras.tree.flatten(
-        model.predict(inputs, batch_size=PREDICTED, verbose=0)
-    )
-    runtime = runtimes.RUNTIMES[report.format](
-        path, _input_names(model), _output_names(model)
-    )
+    outputs = model.predict(inputs, batch_size=PREDICTED, verbose=0)
+    names = None
+    if isinstance(outputs, dict):  # files list them in an order of their own
+        names, outputs = list(outputs), list(outputs.values())
+    expected = keras.tree.flatten(outputs)
+    runtime = runtimes.RUNTIMES[report.format](path, _input_names(model), names)
     found = runtime.run(samples, batch_size=1)
     sizes = [1]
     if min(len(array) for array in samples) >= BATCH_SIZE:
