@@ -302,6 +302,28 @@ def test_a_layer_called_on_maps_of_several_sizes(rng):
         assert_equivariant(output, x, 2)
 
 
+def test_a_layer_called_by_keyword_is_replaced():
+    inputs = keras.Input((8, 8, 2))
+    model = keras.Model(inputs, layers.Conv2D(3, 3, name="c")(inputs=inputs))
+    assert type(convert(model).get_layer("c")) is SREConv2D
+
+
+def test_what_is_wrapped_is_named():
+    inputs = keras.Input((4, 8, 8, 2))
+    wrapped = layers.TimeDistributed(layers.Conv2D(3, 3), name="frames")
+    report = convert(keras.Model(inputs, wrapped(inputs))).conversion_report
+    (row,) = report.layers
+    assert row.name == "frames" and "wraps" in row.reason
+
+
+@pytest.mark.parametrize("channels", ["channels_first", "channels_last"])
+def test_larger_kernels_keep_the_steps(channels, rng):
+    inputs = keras.Input((12, 12))
+    conv = layers.Conv1D(3, 3, data_format=channels)
+    model = keras.Model(inputs, conv(inputs))
+    assert convert(model, kernel_size=5).output_shape == model.output_shape
+
+
 @pytest.mark.parametrize("kind", ["functional", "sequential"])
 def test_what_normalization_has_learnt_stays(kind, rng):
     normalization = layers.Normalization()

@@ -44,7 +44,8 @@ def convert(
             models, layers called several times, several inputs and outputs.
         kernel_size: int, the new size along all axes, or `None` (keep it). A
             `"valid"` convolution keeps its size where an odd difference would
-            change that of its output; so do transposed ones.
+            change that of its output, in 1D also with channels first; so do
+            transposed ones.
         num_rings: int, or `None`: the default of each kernel.
         ring_profile: as in `keras_sre.SREConv2D`.
         weights: `"project"`: the ring weights nearest to each trained kernel

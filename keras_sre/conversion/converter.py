@@ -67,6 +67,8 @@ class Converter:
         """Calls what takes the place of a layer or operation."""
         if not isinstance(layer, keras.Layer):
             return layer(*args, **kwargs)
+        if not args and "inputs" in kwargs:
+            args = (kwargs.pop("inputs"),)
         if has_graph(layer):
             return self._call_model(layer, *args, **kwargs)
         if isinstance(layer, keras.Model):
@@ -80,6 +82,8 @@ class Converter:
             found = self._replacement(layer, _shape_of_calls(layer, args[0]))
             if found is not None:
                 return self._call_replacement(layer, found, args[0])
+        if type(getattr(layer, "layer", None)) in replacements.REPLACED:
+            self._leave(layer, "what it wraps stays as it is")
         new = self._make(layer, lambda: _same(layer))
         outputs = new(*args, **kwargs)
         if new.weights:

@@ -46,6 +46,7 @@ POOLINGS = {
     layers.MaxPooling2D: "max",
     layers.MaxPooling3D: "max",
 }
+REPLACED = {*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE, *TRANSPOSED, *POOLINGS}
 SYMMETRIC_POOLING = {
     1: SymmetricPooling1D,
     2: SymmetricPooling2D,
@@ -194,10 +195,15 @@ def _new_kernel_size(layer, settings):
     new = list(old)
     if settings.kernel_size and max(old) > 1:
         wanted = settings.kernel_size
-        # With "valid" padding an odd difference would move the map.
-        if layer.padding != "valid" or all(
-            (wanted - k) * d % 2 == 0
-            for k, d in zip(old, layer.dilation_rate, strict=True)
+        # With "valid" padding an odd difference would move the map, and Keras
+        # crops no steps that come after channels.
+        last = len(old) > 1 or layer.data_format == "channels_last"
+        if layer.padding != "valid" or (
+            last
+            and all(
+                (wanted - k) * d % 2 == 0
+                for k, d in zip(old, layer.dilation_rate, strict=True)
+            )
         ):
             new = [wanted] * len(old)
     if layer.padding == "same":
