@@ -32,8 +32,8 @@ from run_directory import checksum
 from run_directory import write_json
 
 import keras_sre
+from keras_sre.equivariance.symmetries import grid_poses
 from keras_sre.exporting import runtimes
-from keras_sre.exporting.quantization import grid_poses
 
 FORMATS = {
     "litert": "model{}.tflite",
@@ -174,7 +174,7 @@ def _scores(exported, dataset, config):
         config["interpolation"],
         angles=ANGLES[rank],
     )
-    poses = grid_poses(scale(images[:NUM_TURNED]), range(1, rank + 1))
+    poses = grid_poses(scale(images[:NUM_TURNED]), rank)
     classes = [exported.predict_on_batch(pose).argmax(axis=1) for pose in poses]
     constant = (np.stack(classes) == classes[0]).all(axis=0)
     return {

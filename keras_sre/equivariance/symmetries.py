@@ -71,6 +71,25 @@ def grid_symmetries(rank, flips):
     return [symmetry for symmetry in every if flips or symmetry.is_proper]
 
 
+def grid_poses(x, rank, first_axis=1):
+    """Yields an array in all poses of the grid that leave its shape.
+
+    Args:
+        x: array.
+        rank: int, the number of spatial axes.
+        first_axis: int, the first of them.
+
+    Example:
+
+    >>> len(list(grid_poses(np.zeros((1, 32, 32, 3)), rank=2)))
+    8
+    """
+    sizes = x.shape[first_axis : first_axis + rank]
+    for symmetry in grid_symmetries(rank, flips=True):
+        if symmetry.keeps(sizes):
+            yield symmetry(x, first_axis)
+
+
 def generators(rank, flips):
     """Returns a few symmetries of which all others are products.
 

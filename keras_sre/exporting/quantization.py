@@ -7,10 +7,9 @@ of its columns, say) must have one scale: calibration sees every image in all
 poses of the grid, and ranges are rounded, which removes what floats differ by.
 """
 
-import itertools
-
 import numpy as np
 
+from keras_sre.equivariance.symmetries import grid_poses
 from keras_sre.exporting.formats import quiet
 from keras_sre.exporting.formats import require
 from keras_sre.exporting.runtimes import by_name
@@ -154,34 +153,10 @@ def _some_poses(x, index, channels_last=True):
     Of volumes the next samples take other poses. All 48 of each would take six
     times as long, and volumes are not symmetric to the bit in any case.
     """
-    axes = range(x.ndim - 1) if channels_last else range(1, x.ndim)
-    poses = list(grid_poses(x, axes))
+    first_axis = 0 if channels_last else 1
+    poses = list(grid_poses(x, x.ndim - 1, first_axis))
     step = max(1, len(poses) // POSES)
     return poses[index % step :: step]
-
-
-def grid_poses(x, axes):
-    """Yields an array in the poses of the grid that leave its shape.
-
-    Args:
-        x: array.
-        axes: its spatial axes.
-
-    Example:
-
-    >>> len(list(grid_poses(np.zeros((32, 32, 3)), axes=(0, 1))))
-    8
-    """
-    for order in itertools.permutations(axes):
-        full = list(range(x.ndim))
-        for axis, source in zip(axes, order, strict=True):
-            full[axis] = source
-        turned = np.transpose(x, full)
-        if turned.shape != x.shape:
-            continue
-        for flips in itertools.product((False, True), repeat=len(axes)):
-            flipped = [a for a, flip in zip(axes, flips, strict=True) if flip]
-            yield np.flip(turned, flipped)
 
 
 def _rounded(found):

@@ -5,9 +5,7 @@ Within a tile maps are `(..., groups, channels of a group)`; for the weights see
 """
 
 import dataclasses
-import functools
 import itertools
-import operator
 
 from keras import ops
 
@@ -32,6 +30,7 @@ from keras_sre.ops.responses import to_gradients
 from keras_sre.ops.responses import to_outputs
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.ring_sum import sum_of_ring_sums
+from keras_sre.ops.ring_sum import sum_tensors
 from keras_sre.ops.ring_sum_kernel import has_kernel
 from keras_sre.ops.ring_sum_kernel import ring_sums_by_kernel
 from keras_sre.ops.tiling import exceeds_cache
@@ -105,7 +104,7 @@ def _forward(config, x, *ring_kernels, with_directions=False):
         sums_of = _ring_sums_of(x, paddings, config)
         for bank, some_rings in zip(banks, weights, strict=True):
             yield [
-                _add(
+                sum_tensors(
                     product(sums_of(filters[rings]), matrix)
                     for rings, matrix in some_rings
                 )
@@ -173,12 +172,12 @@ def _backward(config, x, upstream, *tensors):
                     apply_rings(sum_of_ring_sums, maps, flipped, stride_1)
                 )
                 d_weight.append(outer(sums_of(filters), dy))
-            d_weights.append(_add(d_weight))
-        return _add(dx), d_weights  # (groups, rings * channels, filters)
+            d_weights.append(sum_tensors(d_weight))
+        return sum_tensors(dx), d_weights  # (groups, rings * channels, filters)
 
     def sum_upstream_tile(x, gradients):
         sums = [
-            _add(
+            sum_tensors(
                 _ring_sums_of(dy, adjoint, config)((-1) ** order * filters)
                 for filters, dy in zip(bank, parts, strict=True)
             )
@@ -254,7 +253,3 @@ def apply_rings(function, x, filters, config):
         at_least_float32(x), filters, config.strides, config.dilation_rate
     )
     return ops.cast(sums, dtype)
-
-
-def _add(tensors):
-    return functools.reduce(operator.add, tensors)

@@ -54,7 +54,7 @@ def sum_of_ring_sums(maps, filters, strides, dilation_rate):
         Tensor of shape `(batch, *new_spatial, ..., channels)`.
     """
     window = _Window(filters, strides, dilation_rate)
-    return _sum_tensors(
+    return sum_tensors(
         window.weighted_sum(window.first_pairs(x), ring)
         for x, ring in zip(
             ops.split(maps, len(filters), axis=-1), filters, strict=True
@@ -98,7 +98,7 @@ def depthwise_ring_means(x, filters, dilation_rate):
         for term, plane in zip(terms, filters[:, index], strict=True):
             if plane.any():
                 term.append(_planar_sum(slices, plane, dilation_rate[1:]))
-    return [ops.reshape(_sum_tensors(t), (-1, *shape[1:])) for t in terms]
+    return [ops.reshape(sum_tensors(t), (-1, *shape[1:])) for t in terms]
 
 
 def tap_sums(filters):
@@ -109,13 +109,13 @@ def tap_sums(filters):
 def _planar_sum(x, ring, dilation_rate):
     """A ring sum along one or two axes."""
     sums = [
-        _sum_tensors(
+        sum_tensors(
             _depthwise(x, window, np.multiply(steps, dilation_rate))
             for window, steps in mirror_images
         )
         for mirror_images in _windows(ring)
     ]
-    return _sum_tensors(sums)
+    return sum_tensors(sums)
 
 
 def _windows(ring):
@@ -235,7 +235,7 @@ class _Window:
             if plane.any():
                 inner = self._fold(first_pairs, plane, position - 1)
                 sums.append(self.pair(inner, self.order[position], index))
-        return _sum_tensors(sums)
+        return sum_tensors(sums)
 
 
 def _weighted(terms):
@@ -246,12 +246,12 @@ def _weighted(terms):
     )
     sums = []
     for weight, group in itertools.groupby(terms, key=lambda term: term[0]):
-        total = _sum_tensors(x for _, _, x in group)
+        total = sum_tensors(x for _, _, x in group)
         sums.append(total if weight == 1 else total * float(weight))
-    return _sum_tensors(sums)
+    return sum_tensors(sums)
 
 
-def _sum_tensors(tensors):
+def sum_tensors(tensors):
     """Returns the sum of one or more tensors (without a leading zero)."""
     first, *rest = tensors
     return sum(rest, start=first)
