@@ -13,6 +13,15 @@ from keras import ops
 from keras_sre.validation import finite_float
 from keras_sre.validation import one_of
 
+__all__ = [
+    "affine",
+    "flip",
+    "mask_ball",
+    "rotate",
+    "rotation_matrix",
+    "translate",
+]
+
 # Reversed axis of `(n, *spatial, channels)`, counted in spatial axes.
 FLIPS = {
     2: {"vertical": 0, "horizontal": 1},
