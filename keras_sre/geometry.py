@@ -167,15 +167,18 @@ def ring_filters(
             f" or None for the default ({default} for this kernel)."
         )
 
-    def is_usable(count):
-        # The weights of a Gaussian ring without a tap act on its neighbours.
-        return count <= math.prod(kernel_size) and (
-            ring_profile == "gaussian" or not has_dead_ring(count)
-        )
-
-    if not is_usable(num_rings):
+    taps = math.prod(kernel_size)
+    if ring_profile == "gaussian":
+        # A ring may hold no tap: its weights act on its neighbours.
+        if num_rings > taps:
+            raise ValueError(
+                f"Received num_rings={num_rings} for kernel_size={kernel_size}:"
+                f" these are more rings than taps. Use 1 to {taps}, or a larger"
+                " kernel."
+            )
+    elif num_rings > taps or has_dead_ring(num_rings):
         most = min(num_rings, 2 * sum(kernel_size))
-        usable = [n for n in range(1, most) if is_usable(n)]
+        usable = [n for n in range(1, most) if not has_dead_ring(n)]
         raise ValueError(
             f"Received num_rings={num_rings} for kernel_size={kernel_size}: "
             "some rings would hold no tap of their own, so their weights would "

@@ -180,6 +180,8 @@ def _advice(rings, kernel_size, spacing):
 @functools.cache
 def _carries(ring, kernel_size, order, spacing):
     ring = np.frombuffer(ring).ravel()
+    if not ring.any():  # as Gaussian ones may be
+        return False
 
     def columns(order):
         functions = angular_functions(kernel_size, order, spacing)

@@ -105,6 +105,20 @@ def test_masked_statistics_are_those_of_keras(rng):
     )
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32"])
+def test_integers_are_normalised_as_by_keras(dtype, policy, training, rng):
+    x = rng.integers(0, 2 if dtype == "bool" else 256, (4, 5, 6, 3))
+    keras_layer, layer = _layers(x.shape, rng, dtype=policy)
+    expected, found = (
+        each(x.astype(dtype), training=training)
+        for each in (keras_layer, layer)
+    )
+    assert found.dtype == expected.dtype
+    assert_close(found, expected)
+
+
 def test_keeps_unknown_sizes():
     inputs = keras.Input((None, 5, None, 2))
     outputs = FusedBatchNormalization()(inputs)

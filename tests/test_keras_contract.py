@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import pathlib
 import pickle
+import re
 import shutil
 import warnings
 
@@ -226,10 +227,26 @@ LAYERS = {
     "1d": (SREConv1D, "kernel", {"filters": 3}, (2, 6, 2)),
     "2d": (SREConv2D, "kernel", {"filters": 3}, (2, 6, 6, 2)),
     "3d": (SREConv3D, "kernel", {"filters": 3}, (1, 4, 4, 4, 2)),
-    "transpose": (SREConv2DTranspose, "kernel", {"filters": 3}, (2, 4, 4, 2)),
+    "1d-transpose": (SREConv1DTranspose, "kernel", {"filters": 3}, (2, 4, 2)),
+    "2d-transpose": (
+        *(SREConv2DTranspose, "kernel", {"filters": 3}),
+        (2, 4, 4, 2),
+    ),
+    "3d-transpose": (
+        *(SREConv3DTranspose, "kernel", {"filters": 3}),
+        (1, 3, 3, 3, 2),
+    ),
     "depthwise": (SREDepthwiseConv2D, "depthwise", {}, (2, 6, 6, 2)),
 }
 
+HARMONICS = (
+    *(SREConv2D, "kernel", {"filters": 4, "harmonics": (1,)}),
+    (2, 6, 6, 2),
+)
+REPLACED = {
+    cls: getattr(keras.layers, cls.__name__.removeprefix("SRE"))
+    for cls, *_ in LAYERS.values()
+}
 
 POSITIONAL = {
     "filters": 2,
@@ -243,43 +260,69 @@ POSITIONAL = {
     "groups": 2,
     "activation": "tanh",
     "use_bias": False,
+    "kernel_initializer": "he_normal",
+    "depthwise_initializer": "he_normal",
+    "bias_initializer": "ones",
+    "kernel_regularizer": "l1",
+    "depthwise_regularizer": "l1",
+    "bias_regularizer": "l2",
+    "activity_regularizer": "L1L2",
+    "kernel_constraint": "non_neg",
+    "depthwise_constraint": "non_neg",
+    "bias_constraint": "MaxNorm",
 }
 
 
-@pytest.mark.parametrize(
-    "cls",
-    [
-        *(SREConv1D, SREConv2D, SREConv3D, SREDepthwiseConv2D),
-        *(SREConv1DTranspose, SREConv2DTranspose, SREConv3DTranspose),
-    ],
-)
-def test_positional_arguments_are_in_the_order_of_keras(cls):
-    replaced = getattr(keras.layers, cls.__name__.removeprefix("SRE"))
-    values = []
-    for name in list(inspect.signature(replaced).parameters)[:20]:
-        if name not in POSITIONAL:
-            break
-        values.append(POSITIONAL[name])
-    assert len(values) >= 8
-    expected = replaced(*values).get_config()
+@pytest.mark.parametrize("cls", REPLACED)
+def test_positional_arguments_are_those_of_keras(cls):
+    """All of Keras' in its order, and none of ours."""
+    values = [
+        POSITIONAL[parameter.name]
+        for parameter in inspect.signature(REPLACED[cls]).parameters.values()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    expected = REPLACED[cls](*values).get_config()
     found = cls(*values).get_config()
     for name in POSITIONAL.keys() & expected.keys():
         # One number stands for all axes.
         assert np.all(np.equal(found[name], expected[name])), name
+    with pytest.raises(TypeError, match="positional arguments"):
+        cls(*values, 2)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "int32"])
 @pytest.mark.parametrize("implementation", ["slices", "depthwise", "dense"])
 @pytest.mark.parametrize("case", [*LAYERS, "harmonics"])
 def test_integers_are_what_they_are_as_floats(case, implementation, dtype, rng):
-    cls, _, options, shape = LAYERS["2d" if case == "harmonics" else case]
-    if case == "harmonics":
-        options = {"filters": 4, "harmonics": (1,)}
+    cls, _, options, shape = {**LAYERS, "harmonics": HARMONICS}[case]
     layer = cls(**options, kernel_size=3, implementation=implementation)
-    x = rng.integers(0, 2 if dtype == "bool" else 256, shape).astype(dtype)
+    if dtype == "bool":
+        x = rng.integers(0, 2, shape).astype(dtype)
+    else:  # of a range whose sums wrap around
+        limits = np.iinfo(dtype)
+        x = rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
     y = to_numpy(layer(x))
     assert y.dtype == "float32"
-    assert_close(y, layer(x.astype("float32")))
+    # Keras' own layer with the same kernel, on floats.
+    if case == "harmonics":  # 2 filters, and 2 responses for each of 2 others
+        options = {"filters": 6}
+    plain = REPLACED[cls](**options, kernel_size=3, use_bias=False)
+    plain.build(shape)
+    plain.set_weights([to_numpy(layer.kernel)])
+    expected = to_numpy(plain(x.astype("float32")))
+    if case == "harmonics":
+        first, cosine, sine = np.split(expected, 3, axis=-1)
+        norm = np.sqrt(cosine**2 + sine**2 + 1e-8)
+        expected = np.concatenate([first, norm], axis=-1)
+    assert_close(y, expected)
+
+
+def test_integers_in_half_precision():
+    options = {"kernel_initializer": "ones", "dtype": "mixed_float16"}
+    y = to_numpy(
+        SREConv2D(1, 3, **options)(np.full((1, 3, 3, 1), 200, "uint8"))
+    )
+    assert y.dtype == "float16" and y.item() == 9 * 200
 
 
 def test_integers_are_interpolated_between():
@@ -290,20 +333,31 @@ def test_integers_are_interpolated_between():
 
 @pytest.mark.parametrize("implementation", ["slices", "depthwise", "dense"])
 @pytest.mark.parametrize("padding", ["valid", "same"])
-@pytest.mark.parametrize("cls", [SREConv2D, SREDepthwiseConv2D])
-def test_small_maps_of_layers_for_any_size(cls, padding, implementation):
-    options = {"filters": 2} if cls is SREConv2D else {}
+@pytest.mark.parametrize("case", ["1d", "2d", "3d", "depthwise"])
+def test_small_maps_of_layers_for_any_size(case, padding, implementation):
+    cls, _, options, shape = LAYERS[case]
     layer = cls(
         **options,
         kernel_size=5,
         padding=padding,
         implementation=implementation,
     )
-    layer.build((None, None, None, 2))
-    assert layer(np.ones((0, 5, 5, 2), "float32")).shape[0] == 0
-    size = {"valid": 4, "same": 0}[padding]
-    with pytest.raises(ValueError, match=rf"\({size}, 9\).*do not fit"):
-        layer(np.ones((1, size, 9, 2), "float32"))
+    rank = len(shape) - 2
+    layer.build((None,) * (rank + 1) + (2,))
+    sizes = ({"valid": 4, "same": 0}[padding], 9, 9)[:rank]
+    message = rf"{re.escape(str(sizes))}.*do not fit"
+    with pytest.raises(ValueError, match=message):
+        layer(np.ones((1, *sizes, 2), "float32"))
+
+
+@pytest.mark.parametrize("implementation", ["slices", "depthwise", "dense"])
+@pytest.mark.parametrize("case", [*LAYERS, "harmonics"])
+def test_an_empty_batch_stays_one(case, implementation):
+    cls, _, options, shape = {**LAYERS, "harmonics": HARMONICS}[case]
+    layer = cls(**options, kernel_size=3, implementation=implementation)
+    expected = layer(np.ones(shape, "float32")).shape
+    found = layer(np.ones((0, *shape[1:]), "float32")).shape
+    assert tuple(found) == (0, *expected[1:])
 
 
 @pytest.mark.parametrize("case", LAYERS)

@@ -30,6 +30,7 @@ from keras_sre.ops.expansion import expand_kernels
 from keras_sre.ops.ring_conv import fastest_implementation
 from keras_sre.ops.ring_conv import ring_conv
 from keras_sre.ops.ring_sum import _windows
+from keras_sre.ops.tiling import map_tiles
 
 IMPLEMENTATIONS = ("dense", "slices", "depthwise")
 OFFICIAL_KINDS = (
@@ -515,6 +516,13 @@ def test_tiles_change_nothing(batch, channels, orders, monkeypatch, rng):
     backend._program.cache_clear()
     for found, expected in zip(tiled, whole, strict=True):
         assert_close(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5, 2), (3, 0, 5, 2)], ids=str)
+def test_there_are_tiles_of_nothing(shape):
+    x = ops.zeros(shape)
+    (y,) = map_tiles(lambda x: (x + 1,), x, width=2, num_outputs=1)
+    assert tuple(y.shape) == shape
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -129,6 +129,8 @@ def test_a_ring_without_taps_acts_through_its_neighbours():
     layer = SREConv2D(1, 3, ring_profile="gaussian", num_rings=3)
     layer.build((None, 8, 8, 1))
     assert carrying_rings((3, 3), 0, 3, True, "gaussian") == (0, 2)
+    for order in (1, 2):  # of which the centre has nothing either
+        assert carrying_rings((3, 3), order, 3, True, "gaussian") == (2,)
     assert layer.num_rings == layer.ring_kernel.shape[0] == 3
     layer.ring_kernel.assign(np.array([0, 1, 0]).reshape(3, 1, 1))
     assert (to_numpy(layer.kernel) > 0).all()
@@ -136,7 +138,12 @@ def test_a_ring_without_taps_acts_through_its_neighbours():
 
 def test_there_are_no_more_rings_than_taps():
     assert SREConv1D(1, 3, ring_profile="gaussian", num_rings=3).num_rings == 3
-    with pytest.raises(ValueError, match="num_rings=4.*1, 2 or 3"):
+    assert (
+        SREConv2D(1, 9, ring_profile="gaussian", num_rings=81).num_rings == 81
+    )
+    with pytest.raises(ValueError, match="num_rings=82.*Use 1 to 81,"):
+        SREConv2D(1, 9, ring_profile="gaussian", num_rings=82)
+    with pytest.raises(ValueError, match="num_rings=4.*Use 1 to 3,"):
         SREConv1D(1, 3, ring_profile="gaussian", num_rings=4)
 
 
@@ -152,6 +159,11 @@ CASES = {
     "harmonics": (
         SREConv2D,
         {"filters": 4, "kernel_size": 5, "harmonics": (1, 2)},
+        (2, 9, 9, 2),
+    ),
+    "ring-without-taps": (
+        SREConv2D,
+        {"filters": 4, "kernel_size": 3, "num_rings": 3, "harmonics": (1, 2)},
         (2, 9, 9, 2),
     ),
 }

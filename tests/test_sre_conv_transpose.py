@@ -220,6 +220,25 @@ def test_bad_arguments_get_one_clear_error(options, message):
         SREConv2DTranspose(**{"filters": 4, **options})
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [(0, {}), (1, {"padding": "same", "output_padding": 0})],
+    ids=["of-nothing", "to-nothing"],
+)
+def test_empty_maps_get_one_clear_error(size, options, implementation):
+    """Also where a layer is built for any size."""
+    layer = SREConv2DTranspose(
+        2, 4, 2, implementation=implementation, **options
+    )
+    shape, message = (1, 7, size, 2), rf"\(7, {size}\).*at least one"
+    with pytest.raises(ValueError, match=message):
+        layer.build(shape)
+    layer.build((None, None, None, 2))
+    with pytest.raises(ValueError, match=message):
+        layer(np.ones(shape, "float32"))
+
+
 @pytest.mark.parametrize("strides", [1, 2])
 def test_tiles_change_nothing(strides, monkeypatch, rng):
     """Large maps are worked on a few images at a time, remainders too."""

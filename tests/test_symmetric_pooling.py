@@ -186,6 +186,27 @@ def test_means_of_integers_are_fractions(dtype):
             np.testing.assert_allclose(to_numpy(y).ravel(), expected, 1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
+def test_largest_of_integers(dtype):
+    for row, expected in (([7, 1, 3, 5], [7, 5]), ([7, 1, 3, 5, 2], [7, 5, 5])):
+        x = np.array(row, dtype)
+        for cls in (SymmetricPooling1D, SymmetricPooling2D, SymmetricPooling3D):
+            shape = (1, x.size, *(1,) * cls.rank)
+            y = cls((2, *(1,) * (cls.rank - 1)), mode="max")(x.reshape(shape))
+            assert keras.backend.standardize_dtype(y.dtype) == dtype
+            assert to_numpy(y).ravel().tolist() == expected
+
+
+def test_an_empty_batch_stays_one_and_an_empty_map_is_an_error():
+    for cls in (SymmetricPooling1D, SymmetricPooling2D, SymmetricPooling3D):
+        for mode in ("average", "max"):
+            sizes = (6, 5, 4)[: cls.rank]
+            y = cls(mode=mode)(np.ones((0, *sizes, 1), "float32"))
+            assert tuple(y.shape) == (0, *(3, 3, 2)[: cls.rank], 1)
+            with pytest.raises(ValueError, match=r"size \(0,.*at least one"):
+                cls(mode=mode)(np.ones((1, 0, *sizes[1:], 1), "float32"))
+
+
 @pytest.mark.skipif(
     keras.backend.backend() == "jax", reason="has no float64 by default"
 )

@@ -84,3 +84,12 @@ def test_bad_arguments_get_one_clear_error():
         SymmetricUpsampling()(np.zeros((1, 4, 4, 1)))
     with pytest.raises(ValueError, match="list of two"):
         SymmetricUpsampling()([np.zeros((1, 4, 1)), np.zeros((1, 4, 4, 1))])
+    for sizes in ((0, 5), (3, 0)):
+        maps = [np.zeros((1, size, 1), "float32") for size in sizes]
+        with pytest.raises(ValueError, match=rf"\({sizes[0]},\).*at least one"):
+            SymmetricUpsampling()(maps)
+
+
+def test_an_empty_batch_stays_one():
+    maps = [np.zeros((0, size, 1), "float32") for size in (3, 5)]
+    assert tuple(SymmetricUpsampling()(maps).shape) == (0, 5, 1)

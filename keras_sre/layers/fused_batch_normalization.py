@@ -8,6 +8,7 @@ from keras_sre.ops.backend import at_least_float32
 from keras_sre.ops.backend import compiled
 from keras_sre.ops.backend import fused_batch_norm
 from keras_sre.ops.backend import has_compiler
+from keras_sre.ops.backend import is_float
 
 
 @keras.saving.register_keras_serializable(package="keras_sre")
@@ -19,8 +20,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     the fused kernel instead: the same numbers, to rounding, in a third of the
     time of a training step on a CPU. In inference it is one multiplication and
     one addition, a program of XLA's. In all other cases (other backends, not
-    four or five axes or channels first in training, masks, synchronised,
-    renormalised or unscaled statistics) it is Keras' layer.
+    four or five axes or channels first in training, integers, masks,
+    synchronised, renormalised or unscaled statistics) it is Keras' layer.
 
     Args:
         *args: as in `keras.layers.BatchNormalization`.
@@ -39,6 +40,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         training = bool(training) and self.trainable
         ordinary = (
             mask is not None
+            or not is_float(inputs)
             or getattr(self, "renorm", False)
             or self.synchronized
             or not (self.scale and self.center)

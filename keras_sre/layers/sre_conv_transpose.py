@@ -5,6 +5,7 @@ import keras
 from keras_sre import validation
 from keras_sre.layers.base_ring_layer import BaseRingLayer
 from keras_sre.ops.config import RingConvConfig
+from keras_sre.ops.maps import check_not_empty
 from keras_sre.ops.ring_conv_transpose import ring_conv_transpose
 
 
@@ -97,9 +98,12 @@ class BaseSREConvTranspose(BaseRingLayer):
 
     def build(self, input_shape):
         channels = self._fix_channels(input_shape)
+        self.compute_output_shape(input_shape)  # is there any output?
         self._add_ring_weights(self.filters, {0: channels}, self.filters)
 
     def call(self, inputs):
+        # A layer built for maps of any size meets them here.
+        self._output_sizes(self._spatial(inputs.shape))
         (ring_kernel,) = self._mixed_kernels()
         outputs = ring_conv_transpose(
             inputs,
@@ -113,17 +117,22 @@ class BaseSREConvTranspose(BaseRingLayer):
 
     def compute_output_shape(self, input_shape):
         self._channels(input_shape)
+        outputs = self._output_sizes(self._spatial(input_shape))
+        return self._output_shape(input_shape, outputs, self.filters)
+
+    def _output_sizes(self, sizes):
         outputs = [
             None if size is None else (size - 1) * stride + span + 1 - 2 * crop
             for size, stride, span, crop in zip(
-                self._spatial(input_shape),
+                sizes,
                 self.strides,
                 self._config.spans,
                 self._crops,
                 strict=True,
             )
         ]
-        return self._output_shape(input_shape, outputs, self.filters)
+        check_not_empty(sizes, outputs)
+        return outputs
 
     def get_config(self):
         return {
@@ -198,8 +207,8 @@ class SREConv2DTranspose(BaseSREConvTranspose):
         `(batch_size, new_height, new_width, filters)`, or channels first.
 
     Raises:
-        ValueError: if an argument is outside the range above, or the output
-            cannot be centred on the input.
+        ValueError: if an argument is outside the range above, the output
+            cannot be centred on the input, or there would be none.
 
     Example:
 

@@ -6,6 +6,8 @@ from keras import ops
 
 from keras_sre import validation
 from keras_sre.ops.backend import as_float
+from keras_sre.ops.backend import is_float
+from keras_sre.ops.maps import check_not_empty
 
 
 class BaseSymmetricPooling(keras.layers.Layer):
@@ -34,8 +36,10 @@ class BaseSymmetricPooling(keras.layers.Layer):
             inputs = as_float(inputs, dtype)
         first_axis = 1 if self.data_format == "channels_last" else 2
         sizes = inputs.shape[first_axis : first_axis + self.rank]
-        # Ordinary pooling is symmetric where it divides the size.
-        if all(
+        check_not_empty(sizes, sizes)
+        # Ordinary pooling is symmetric where it divides the size. Not every
+        # backend has it for integers.
+        if is_float(inputs) and all(
             size is not None and size % pool == 0
             for size, pool in zip(sizes, self.pool_size, strict=True)
         ):
@@ -171,8 +175,8 @@ class SymmetricPooling2D(BaseSymmetricPooling):
         channels)`, or channels first.
 
     Raises:
-        ValueError: if `pool_size` is not positive, or `mode` or `data_format`
-            is unknown.
+        ValueError: if `pool_size` is not positive, `mode` or `data_format` is
+            unknown, or the map is empty.
 
     Example:
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_sre import validation
 from keras_sre.ops.backend import as_float
+from keras_sre.ops.maps import check_not_empty
 
 
 @keras.saving.register_keras_serializable(package="keras_sre")
@@ -32,7 +33,7 @@ class SymmetricUpsampling(keras.layers.Layer):
 
     Raises:
         ValueError: if `size` or `data_format` is outside the range above, or
-            there are not two maps with as many axes.
+            there are not two maps with as many axes, each with cells.
 
     Example:
 
@@ -55,7 +56,12 @@ class SymmetricUpsampling(keras.layers.Layer):
         x, like = inputs
         dtype = keras.backend.result_type(self.compute_dtype, float)
         x = as_float(x, dtype)
-        for axis in self._spatial_axes(x.shape):
+        axes = self._spatial_axes(x.shape)
+        check_not_empty(
+            [x.shape[axis] for axis in axes],
+            [like.shape[axis] for axis in axes],
+        )
+        for axis in axes:
             x = _stretch(x, axis, self.size, ops.shape(like)[axis])
         return x
 

@@ -3,6 +3,16 @@
 from keras import ops
 
 
+def check_not_empty(sizes, new_sizes):
+    """Raises a ValueError if a map, or what it becomes, has no cell."""
+    if any(isinstance(size, int) and size < 1 for size in (*sizes, *new_sizes)):
+        raise ValueError(
+            f"Received a map of size {tuple(sizes)}, to become one of size "
+            f"{tuple(new_sizes)}. Expected at least one cell along each axis "
+            "of both. Use larger inputs."
+        )
+
+
 def pad(x, paddings):
     """Pads spatial axes with `(before, after)` zeros."""
     if all(
