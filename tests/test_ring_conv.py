@@ -24,12 +24,15 @@ from keras import ops
 
 from keras_sre.geometry import ring_filters
 from keras_sre.harmonics import harmonic_filters
+from keras_sre.ops.backend import compiled
+from keras_sre.ops.backend import slice_axis
 from keras_sre.ops.config import RingConvConfig
 from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.expansion import expand_kernels
 from keras_sre.ops.ring_conv import fastest_implementation
 from keras_sre.ops.ring_conv import ring_conv
 from keras_sre.ops.ring_sum import _windows
+from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.tiling import map_tiles
 
 IMPLEMENTATIONS = ("dense", "slices", "depthwise")
@@ -523,6 +526,36 @@ def test_there_are_tiles_of_nothing(shape):
     x = ops.zeros(shape)
     (y,) = map_tiles(lambda x: (x + 1,), x, width=2, num_outputs=1)
     assert tuple(y.shape) == shape
+
+
+@pytest.mark.parametrize(
+    "window", [(0, 4), (1, -1), (2, None), (-3, None, 2), (1, -2, 2), (0, -4)]
+)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_of_one_axis(axis, window, rng):
+    x = rng.normal(size=(5, 4, 6)).astype("float32")
+    expected = x[(slice(None),) * axis + (slice(*window),)]
+
+    def run(_, x):
+        return slice_axis(x, axis, *window)
+
+    for found in (run(None, ops.array(x)), compiled(run, None, ops.array(x))):
+        np.testing.assert_array_equal(to_numpy(found), expected)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its graph")
+def test_slices_of_one_graph_share_their_constants():
+    import tensorflow as tf
+
+    filters = ring_filters((9, 9))
+    graph = tf.function(
+        lambda x: ring_sums(x, filters, (1, 1), (1, 1)), autograph=False
+    ).get_concrete_function(tf.TensorSpec((None, 12, 12, 2)))
+    kinds = [operation.type for operation in graph.graph.get_operations()]
+    # 9 offsets along 2 axes, each with a start and an end, the strides of both,
+    # and the axis to join along.
+    assert kinds.count("StridedSlice") > 30
+    assert kinds.count("Const") <= 2 * 9 * 2 + 2 + 1
 
 
 @pytest.mark.parametrize("groups", [1, 2])

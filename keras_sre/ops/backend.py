@@ -184,6 +184,42 @@ def at_least_float32(x):
     return keras.ops.cast(x, "float32") if is_half(x) else x
 
 
+def slice_axis(x, axis, start, stop, step=1):
+    """Returns `x[start:stop:step]` along one axis, counted from the first.
+
+    The bounds are ints. TensorFlow makes three constants for each slice, which
+    would be half of all that there is to trace. Here those of a graph share
+    them.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.executing_eagerly():
+            others = 2**axis - 1
+            return tf.raw_ops.StridedSlice(
+                input=x,
+                begin=_constant((0,) * axis + (start,)),
+                end=_constant((0,) * axis + (stop or 0,)),
+                strides=_constant((1,) * axis + (step,)),
+                begin_mask=others,
+                end_mask=others | (stop is None) << axis,
+            )
+    return x[(slice(None),) * axis + (slice(start, stop, step),)]
+
+
+def _constant(values):
+    """Returns a tensor of ints, the same for all uses in one graph."""
+    import tensorflow as tf
+
+    graph = tf.compat.v1.get_default_graph()
+    if not hasattr(graph, "keras_sre_constants"):
+        graph.keras_sre_constants = {}
+    made = graph.keras_sre_constants
+    if values not in made:
+        made[values] = tf.constant(values)
+    return made[values]
+
+
 @functools.lru_cache(maxsize=1024)
 def _program(function, config, signature):
     run = functools.partial(function, config)

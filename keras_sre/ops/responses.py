@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from keras_sre.ops.backend import at_least_float32
+from keras_sre.ops.backend import slice_axis
 
 EPSILON = 1e-8
 NORM_SCOPE = "harmonic_norm"  # names what computes a norm in exported graphs
@@ -88,5 +89,6 @@ def split(x, sizes):
     """Returns the pieces of these sizes along the last axis."""
     if len(sizes) == 1:
         return [x]
-    ends = list(itertools.accumulate(sizes))
-    return ops.split(x, ends[:-1], axis=-1)
+    last = len(x.shape) - 1
+    ends = itertools.accumulate(sizes, initial=0)
+    return [slice_axis(x, last, *ends) for ends in itertools.pairwise(ends)]

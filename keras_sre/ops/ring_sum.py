@@ -12,6 +12,8 @@ import itertools
 import numpy as np
 from keras import ops
 
+from keras_sre.ops.backend import slice_axis
+
 FAST_WINDOW = 25  # taps; beyond, depthwise kernels of edge runtimes are slow
 
 # Which axis is paired first, second and third, by rank: with the last one
@@ -204,8 +206,7 @@ class _Window:
     def slice(self, x, axis, offset):
         """Returns the map seen by the tap at `offset` along a spatial axis."""
         stop = offset - self.spans[axis] or None  # sizes may be unknown
-        window = slice(offset, stop, self.strides[axis])
-        return x[(slice(None),) * (axis + 1) + (window,)]
+        return slice_axis(x, axis + 1, offset, stop, self.strides[axis])
 
     def pair(self, x, axis, index):
         first, *second = (
