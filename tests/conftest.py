@@ -14,6 +14,7 @@ os.environ.setdefault(
 import keras
 import numpy as np
 import pytest
+import small_network
 from hypothesis import settings
 
 # The same examples in every run: a failure is a change, not luck.
@@ -38,6 +39,12 @@ def _default_settings():
     yield
     keras.config.set_dtype_policy("float32")
     keras.config.set_image_data_format("channels_last")
+
+
+@pytest.fixture
+def small_networks(monkeypatch):
+    """Has `fit.py` train small networks, whatever is asked for."""
+    monkeypatch.setattr("fit.model_of", small_network.model_of)
 
 
 @pytest.fixture(scope="session")

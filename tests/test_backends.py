@@ -15,6 +15,7 @@ SCRIPT = """
 import sys
 import keras
 import numpy as np
+import small_network
 from helpers import gradients, to_numpy
 assert keras.backend.backend() == sys.argv[2]
 from keras_sre import SREConv1D, SREConv2D, SREConv3D, SymmetricPooling2D
@@ -66,10 +67,11 @@ model = SREResNet18(
 model.set_weights([rng.uniform(0.05, 0.15, w.shape) for w in model.weights])
 x = rng.normal(size=(4, 29, 29, 1)).astype("float32")
 results["resnet"] = to_numpy(model.predict_on_batch(x))
+model = small_network.classifier()
+model.set_weights([rng.uniform(0.05, 0.15, w.shape) for w in model.weights])
 model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
-results["loss"] = np.array(
-    [model.train_on_batch(x, np.array([0, 1, 2, 0])) for _ in range(2)]
-)
+batch = small_network.images(rng)
+results["loss"] = np.array([model.train_on_batch(*batch) for _ in range(3)])
 np.savez(sys.argv[1], **results)
 """
 

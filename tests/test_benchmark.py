@@ -15,6 +15,7 @@ import benchmark_layers
 import benchmark_models
 import keras
 import pytest
+import small_network
 import timing
 from config import RunConfig
 from helpers import needs_export
@@ -61,6 +62,8 @@ def test_models(tmp_path, monkeypatch):
     networks = dict(list(benchmark_models.SETTINGS["2D"].networks.items())[::3])
     tiny = benchmark_models.Setting((8, 8, 1), 2, width=2, networks=networks)
     monkeypatch.setattr(benchmark_models, "SETTINGS", {"tiny": tiny})
+    build_model = small_network.build_model
+    monkeypatch.setattr(benchmark_models, "build_model", build_model)
     monkeypatch.setattr(
         timing,
         "measure_alone",

@@ -5,7 +5,6 @@ Devices have to exist before the backend starts, so the runs are subprocesses.
 
 import json
 import os
-import pathlib
 import socket
 import subprocess
 import sys
@@ -28,7 +27,6 @@ SETTINGS = (
     *("--recipe", "quick", "--limit", "16", "--batch-size", "8"),
     *("--epochs", "12", "--learning-rate", "0.01", "--augment-rotation"),
 )
-# Two networks that compile in seconds, under the names of large ones.
 SCRIPT = """
 import json
 import sys
@@ -43,27 +41,9 @@ if keras.backend.backend() == "tensorflow":
         [tf.config.LogicalDeviceConfiguration()] * 2,
     )
 import fit
+import small_network
 
-from keras_sre import SREConv2D
-from keras_sre.layers import FusedBatchNormalization
-
-
-def small_model(config, image_shape, classes, activation):
-    layers = SREConv2D, FusedBatchNormalization
-    if config.model == "resnet18":
-        layers = keras.layers.Conv2D, keras.layers.BatchNormalization
-    convolution, normalization = layers
-    x = inputs = keras.Input(image_shape)
-    for filters in (4, 8):
-        x = convolution(filters, 3, padding="same", use_bias=False)(x)
-        x = keras.layers.ReLU()(normalization()(x))
-        x = keras.layers.AveragePooling2D(4)(x)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    x = keras.layers.Dense(classes, activation)(x)
-    return keras.Model(inputs, x)
-
-
-fit.model_of = small_model
+fit.model_of = small_network.model_of
 fit.plots.plot_run = lambda *args: None
 if __name__ == "__main__":
     for arguments in json.loads(sys.argv[1]):
@@ -84,7 +64,9 @@ def start(tmp_path_factory):
             env={
                 **os.environ,
                 "KERAS_BACKEND": backend,
-                "PYTHONPATH": str(pathlib.Path(fit.__file__).parent),
+                "PYTHONPATH": os.pathsep.join(
+                    os.path.dirname(file) for file in (fit.__file__, __file__)
+                ),
                 "JAX_PLATFORMS": "cpu",
                 "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flags}",
             },

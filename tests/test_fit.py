@@ -225,6 +225,7 @@ def test_output_must_not_be_something_else(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_a_run_stopped_while_testing_is_not_trained_again(
     tmp_path, monkeypatch
 ):
@@ -292,6 +293,7 @@ def test_progress_is_right_at_every_moment(tmp_path, monkeypatch, moment):
     assert (tmp_path / again.best).exists()
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_diverging_loss_stops_with_a_clear_line(tmp_path):
     config = RunConfig(
         **TINY, kernel_sizes=(3, 3, 3, 3), learning_rate=1e30
@@ -400,6 +402,7 @@ def test_finished_run_is_not_trained_again(finished_run, monkeypatch):
     assert fit.run(config, output, progress=False, resume=True) == results
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_what_is_chosen_by_the_validation_split_sees_no_other(
     tmp_path, monkeypatch, capsys
 ):
@@ -477,6 +480,7 @@ def test_plain_twin_has_the_same_depth_and_maps():
     assert sre.count_params() < plain.count_params() / 2
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_images_with_several_labels_are_trained_on(tmp_path, monkeypatch, rng):
     arrays = {}
     for split in data.SPLITS:

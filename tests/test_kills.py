@@ -22,6 +22,13 @@ from helpers import needs_export
 from helpers import write_run
 
 KILLS = int(os.environ.get("KERAS_SRE_KILLS", 2))
+TRAIN = """
+import fit
+import small_network
+
+fit.model_of = small_network.model_of
+fit.main()
+"""
 # Stands for training, so that most moments are the search's own.
 SEARCH = """
 import tune
@@ -85,6 +92,7 @@ def _run(command, begun, moment=None):
     process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         cwd=pathlib.Path(fit.__file__).parent,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(__file__)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -122,7 +130,7 @@ def test_training(tmp_path):
 
     kill_often(
         tmp_path,
-        lambda run: [fit.__file__, *settings, run],
+        lambda run: ["-c", TRAIN, *settings, run],
         lambda run: run.with_name(f".{run.name}.partial").exists(),
         check,
         lambda run: run.exists() and check(run, run),

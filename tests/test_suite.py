@@ -122,6 +122,7 @@ def test_comparison_trains_nothing_twice():
         suite.compared(plain)
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_finished_runs_are_skipped_and_all_are_in_the_table(
     tmp_path, capsys, monkeypatch
 ):
