@@ -7,6 +7,7 @@ to the last bit.
 
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -28,7 +29,7 @@ FLIPS = {
     3: {"depth": 0, "vertical": 1, "horizontal": 2},
 }
 INTERPOLATIONS = ("nearest", "bilinear")
-FILL_MODES = ("constant", "nearest", "reflect", "wrap", "mirror")
+FILL_MODES = ("constant", "nearest", "reflect", "wrap")
 # The plane that turns, for each axis of rotation of a volume.
 PLANES = {"x": (1, 2), "y": (0, 2), "z": (0, 1)}
 
@@ -49,11 +50,12 @@ def rotate(
             first (height and width turn), `"y"`, the second (depth and width),
             or `"z"`, the third (depth and height).
         fill_mode: what lies outside: `"constant"` (0), `"nearest"`,
-            `"reflect"`, `"wrap"` or `"mirror"`.
+            `"reflect"` or `"wrap"`.
 
     Returns:
         NumPy array of the shape and dtype of `images`; what is interpolated
-        between integers loses its fraction.
+        between integers loses its fraction, and between booleans is true from
+        a half on.
 
     Raises:
         ValueError: for volumes without an axis or images with one, for an
@@ -159,14 +161,15 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
         matrices: array of shape `(8,)` or `(n, 8)`, see `rotation_matrix`.
         interpolation: `"nearest"` or `"bilinear"`.
         fill_mode: as in `rotate`.
-        fill_value: float, the constant.
+        fill_value: float, the constant; a value that the images can hold.
 
     Returns:
         NumPy array of the shape and dtype of `images`.
 
     Raises:
-        ValueError: for an array that holds no images, and for an unknown
-            interpolation or fill mode.
+        ValueError: for an array that holds no images, for an unknown
+            interpolation or fill mode, and for a `fill_value` that images of
+            integers cannot hold.
 
     Example:
 
@@ -188,6 +191,14 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
         return images.copy()
     matrices = np.broadcast_to(matrices, (len(images), 8)).astype("float32")
     dtype = images.dtype
+    if dtype.kind in "iu":
+        fill_value = finite_float(fill_value, "fill_value")
+        limits = np.iinfo(dtype)
+        if not limits.min <= fill_value <= limits.max:
+            raise ValueError(
+                f"Received fill_value={fill_value} for images of {dtype}. "
+                f"Expected {limits.min} to {limits.max}."
+            )
     if dtype.kind != "f":  # of integers each backend knows others
         if interpolation == "nearest":
             return _moved(images, matrices, fill_mode, fill_value)
@@ -200,7 +211,16 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
         fill_value=fill_value,
         data_format="channels_last",
     )
-    return ops.convert_to_numpy(outputs).astype(dtype, copy=False)
+    outputs = ops.convert_to_numpy(outputs)
+    if dtype.kind == "b":
+        return outputs >= 0.5
+    # The fraction goes, unless it is rounding's: the weights of an average add
+    # up to 1 exactly in TensorFlow alone.
+    if dtype.kind in "iu" and keras.backend.backend() != "tensorflow":
+        whole = np.rint(outputs)
+        near = np.isclose(outputs, whole, rtol=1e-6, atol=1e-4)
+        outputs = np.where(near, whole, outputs)
+    return outputs.astype(dtype, copy=False)
 
 
 def _moved(images, matrices, fill_mode, fill_value):

@@ -82,12 +82,20 @@ def positive_floats(value, rank, name):
 
 
 def finite_float(value, name):
-    """Returns `value` as a float, or raises a `ValueError` if it is none."""
-    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+    """Returns `value` as a float, or raises a `ValueError` if it is none.
+
+    Tensors and arrays without an axis are numbers, too.
+    """
+    try:
+        is_one = not isinstance(value, str) and not getattr(value, "ndim", 0)
+        number = float(value) if is_one else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
         raise ValueError(
             f"Received {name}={value!r}. Expected a finite number."
         )
-    return float(value)
+    return number
 
 
 def fraction(value, name):

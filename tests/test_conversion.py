@@ -302,6 +302,32 @@ def test_a_layer_called_on_maps_of_several_sizes(rng):
         assert_equivariant(output, x, 2)
 
 
+def test_what_is_made_beside_a_layer_takes_a_free_name():
+    """Poolings called twice, strides that become poolings."""
+    inputs = [keras.Input((size, size, 1)) for size in (16, 15)]
+    first = layers.MaxPooling2D(2, padding="same", name="pooling")
+    second = layers.MaxPooling2D(2, padding="same", name="pooling_1")
+    conv = layers.Conv2D(2, 3, 2, "same", name="c")
+    named = layers.Activation("relu", name="c_pool")
+    a, b = (first(x) for x in inputs)
+    model = keras.Model(inputs, [named(conv(second(a))), conv(b)])
+    converted = convert(model)
+    assert converted.output_shape == model.output_shape
+    names = [layer.name for layer in converted.layers]
+    assert len(set(names)) == len(names)
+    assert {layer.name for layer in model.layers} <= set(names)
+    assert type(converted.get_layer("c_pool")) is layers.Activation
+
+
+def test_zero_padding_suits_all_calls():
+    padding = layers.ZeroPadding2D(((0, 1), (0, 1)))
+    conv = layers.Conv2D(2, 3, strides=2)
+    for sizes in ((16, 15), (15, 16)):
+        inputs = [keras.Input((size, size, 1)) for size in sizes]
+        model = keras.Model(inputs, [conv(padding(x)) for x in inputs])
+        assert convert(model).output_shape == model.output_shape
+
+
 def test_a_layer_called_by_keyword_is_replaced():
     inputs = keras.Input((8, 8, 2))
     model = keras.Model(inputs, layers.Conv2D(3, 3, name="c")(inputs=inputs))

@@ -192,6 +192,18 @@ def test_several_inputs_and_outputs(names, tmp_path, rng):
     assert report.difference < 0.1
 
 
+def test_a_number_beside_an_image(tmp_path, rng):
+    image, age = keras.Input((8, 8, 1)), keras.Input(())
+    x = keras_sre.SREConv2D(4, 3)(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Concatenate()([x, keras.layers.Reshape((1,))(age)])
+    model = keras.Model([image, age], keras.layers.Dense(2)(x))
+    data = [rng.normal(size=(12, *x.shape[1:])) for x in model.inputs]
+    options = {"quantization": "int8", "representative_data": data}
+    report = keras_sre.export(model, tmp_path / "int8.tflite", **options)
+    assert report.difference < 0.1
+
+
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx", ""])
 @pytest.mark.parametrize("kind", [dict, collections.OrderedDict])
 def test_outputs_of_a_dict_are_told_by_their_names(kind, suffix, tmp_path):
@@ -344,6 +356,14 @@ def test_an_earlier_saved_model_is_replaced_and_other_folders_not(tmp_path):
         ({"representative_data": [np.zeros((1, 16, 16, 2))] * 2}, "Expected"),
         ({"representative_data": 5}, r"shapes \[\(\)\]. Expected"),
         ({"representative_data": "data"}, r"shapes \[\(4,\)\]. Expected"),
+        (
+            {
+                "representative_data": iter(
+                    [np.ones((1, n, n, 2)) for n in (8, 9)]
+                )
+            },
+            "batches hold inputs of shapes.*8, 8, 2.*9, 9, 2",
+        ),
         ({"representative_data": iter(())}, r"shapes \[\]. Expected"),
         ({"representative_data": iter(np.ones((9, 16, 16, 2)))}, "Expected"),
     ],

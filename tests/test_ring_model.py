@@ -85,6 +85,21 @@ def test_the_first_step_is_traced_once(how, metrics, rng):
     assert changed == [False, False, True, True]  # a frozen layer stays
 
 
+def test_an_output_may_have_no_target(rng):
+    inputs = keras.Input((4,))
+    heads = [
+        keras.layers.Dense(n, name=name)(inputs)
+        for n, name in ((3, "a"), (1, "b"))
+    ]
+    model = RingModel(inputs, heads)
+    model.get_layer("b").trainable = False
+    model.compile("sgd", ["mse", None], metrics=[["mae"], None])
+    x, y = rng.normal(size=(8, 4)), rng.normal(size=(8, 3))
+    history = model.fit(x, [y, None], verbose=0).history
+    (mae,) = (history[name] for name in history if name.endswith("mae"))
+    assert np.isfinite(mae).all()
+
+
 def test_predictions_are_the_outputs(rng):
     model = network()
     x = rng.normal(size=(5, 8, 8, 1)).astype("float32")

@@ -186,6 +186,25 @@ def test_means_of_integers_are_fractions(dtype):
             np.testing.assert_allclose(to_numpy(y).ravel(), expected, 1e-6)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="has no 64 bits by default"
+)
+def test_largest_of_large_integers():
+    x = 2**40 + np.array([7, 1, 3, 5, 2])
+    for size, expected in ((4, [7, 5]), (5, [7, 5, 5])):
+        given = keras.ops.array(x[:size].reshape(1, size, 1), "int64")
+        y = to_numpy(SymmetricPooling1D(2, mode="max")(given))
+        np.testing.assert_array_equal(y.ravel() - 2**40, expected)
+
+
+def test_largest_of_booleans():
+    for row, expected in (([1, 0, 0, 0], [1, 0]), ([0, 0, 0, 0, 1], [0, 0, 1])):
+        x = np.array(row, bool).reshape(1, -1, 1)
+        y = SymmetricPooling1D(2, mode="max")(x)
+        assert keras.backend.standardize_dtype(y.dtype) == "bool"
+        assert to_numpy(y).ravel().tolist() == expected
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
 def test_largest_of_integers(dtype):
     for row, expected in (([7, 1, 3, 5], [7, 5]), ([7, 1, 3, 5, 2], [7, 5, 5])):

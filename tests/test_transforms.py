@@ -228,6 +228,33 @@ def test_integers_turn_as_floats_do(rng):
         )
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "uint16"])
+def test_integers_lose_no_more_than_their_fraction(dtype):
+    images = np.full((1, 9, 9, 1), 200, dtype)
+    turned = transforms.rotate(images, 30, "bilinear", fill_mode="nearest")
+    np.testing.assert_array_equal(turned, images)
+    moved = transforms.translate(
+        np.array([[[[10], [15]]]], dtype), (0.5, 0), "bilinear"
+    )
+    np.testing.assert_array_equal(moved.ravel(), [5, 12])
+
+
+def test_masks_are_true_from_a_half_on():
+    mask = np.array([True, True, False, False]).reshape(1, 1, 4, 1)
+    for shift, expected in ((0.75, [0, 1, 1, 0]), (0.25, [1, 1, 0, 0])):
+        moved = transforms.translate(mask, (shift, 0), "bilinear")
+        np.testing.assert_array_equal(moved.ravel(), expected)
+
+
+def test_angles_may_be_arrays_without_axes(rng):
+    images = rng.normal(size=(2, 5, 5, 1)).astype("float32")
+    expected = transforms.rotate(images, 30.0)
+    for angle in (np.array(30.0), np.float32(30), keras.ops.array(30.0)):
+        np.testing.assert_array_equal(
+            transforms.rotate(images, angle), expected
+        )
+
+
 def test_there_may_be_nothing_to_turn():
     for shape, axis in (((0, 4, 4, 1), None), ((0, 3, 4, 5, 1), "x")):
         turned = transforms.rotate(np.zeros(shape), 30, axis=axis)
@@ -257,6 +284,11 @@ def test_mask_is_the_inscribed_ball(rank):
     assert masked.mean() == pytest.approx(volume, rel=0.03)
 
 
+def filled(images, value):
+    right = transforms.rotation_matrix(45, 3, 4)
+    return transforms.affine(images, right, "nearest", "constant", value)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -284,8 +316,15 @@ def test_mask_is_the_inscribed_ball(rank):
         (lambda x: transforms.translate(x, (1, 2, 3)), "2, 3.*a pair"),
         (lambda x: transforms.rotate(x[0, ..., 0], 90), r"shape \(3, 4\)"),
         (lambda x: transforms.rotate(x[0], 0), r"shape \(3, 4, 1\)"),
+        (lambda x: transforms.rotate(x, np.ones(1)), r"angle=array\(\[1"),
+        (lambda x: filled(x.astype("uint8"), -1), "fill_value=-1.*0 to 255"),
+        (
+            lambda x: filled(x.astype("int8"), 128),
+            "fill_value=128.*-128 to 127",
+        ),
+        (lambda x: filled(x.astype("int64"), np.nan), "fill_value=nan"),
     ],
-    ids=range(15),
+    ids=range(19),
 )
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):

@@ -54,12 +54,22 @@ class RingModel(keras.Model):
     def _build_metrics(self, data):
         metrics = getattr(self, "_compile_metrics", None)
         _, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
-        if targets is None or metrics is None or metrics.built:
+        if metrics is None or metrics.built:
             return
+        if not all(map(_is_known, keras.tree.flatten(targets))):
+            return  # Keras makes them in the first step
         like = keras.tree.map_structure(_some_like, (targets, self.output))
         # TensorFlow does not see variables that another thread makes.
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             pool.submit(metrics.build, *like).result()
+
+
+def _is_known(target):
+    """Returns whether a target shows which metrics suit it."""
+    rank = getattr(getattr(target, "shape", None), "rank", None)
+    if rank is None or target.dtype == "string":
+        return False
+    return rank < 2 or target.shape[-1] is not None
 
 
 def _some_like(tensor):

@@ -1,6 +1,6 @@
 """Rebuilds a model layer by layer, with counterparts in their places."""
 
-import collections
+import itertools
 
 import keras
 from keras import layers
@@ -26,13 +26,14 @@ class Converter:
         self._made = {}
         self._replaced = set()  # ids
         self._equal = set()  # ids of zero paddings to make equal at both ends
-        self._recorded, self._prefix = [], ""  # of the model at hand
-        self._names = collections.Counter()
+        # Of the model at hand: what was called, its path, names in use.
+        self._recorded, self._prefix, self._names = [], "", set()
 
     def convert(self, model, prefix=""):
         """Returns a new functional or Sequential model."""
-        outer = self._recorded, self._prefix
-        self._recorded, self._prefix = [], prefix
+        outer = self._recorded, self._prefix, self._names
+        names = {layer.name for layer in model.layers}
+        self._recorded, self._prefix, self._names = [], prefix, names
         if self.settings.symmetric_pooling:
             self._equal |= _paddings_to_equalise(model)
         if isinstance(model, keras.Sequential):
@@ -44,7 +45,7 @@ class Converter:
                 clone_function=lambda layer: layer,
                 call_function=self._call,
             )
-        self._recorded, self._prefix = outer
+        self._recorded, self._prefix, self._names = outer
         return converted
 
     def _convert_sequential(self, model):
@@ -88,8 +89,9 @@ class Converter:
         outputs = new(*args, **kwargs)
         if new.weights:
             new.set_weights(layer.get_weights())
-        if isinstance(new, layers.Normalization):
-            new.finalize_state()  # it computes with what it makes of them
+        for part in new._flatten_layers():  # of a wrapper, too
+            if isinstance(part, layers.Normalization):
+                part.finalize_state()  # it computes with what it makes of them
         self._recorded.append(new)
         return outputs
 
@@ -130,11 +132,11 @@ class Converter:
         return x
 
     def _name_apart(self, step):
-        """Numbers what is made again for another call of a layer."""
-        name = step.name
-        self._names[self._prefix, name] += 1
-        if (count := self._names[self._prefix, name]) > 1:
-            step.name = f"{name}_{count - 1}"
+        """Numbers what is made beside the model's own layers."""
+        names = (f"{step.name}_{i}" for i in itertools.count(1))
+        names = itertools.chain([step.name], names)
+        step.name = next(name for name in names if name not in self._names)
+        self._names.add(step.name)
 
     def _set_ring_weights(self, layer, main, offset):
         if self.settings.weights == "reinitialize":
@@ -168,9 +170,10 @@ class Converter:
     def _make(self, layer, make, form=None):
         key = id(layer), form
         if key not in self._made:
+            is_another = any(made == id(layer) for made, _ in self._made)
             self._made[key] = layer, make()
-            if isinstance(new := self._made[key][1], keras.Layer):
-                self._name_apart(new)
+            if is_another:
+                self._name_apart(self._made[key][1])
         return self._made[key][1]
 
     def _parts(self, layer, shape):
@@ -182,6 +185,7 @@ class Converter:
             kernels = layer.get_weights()
             depthwise.set_weights(kernels[:1])
             pointwise.set_weights(kernels[1:])
+            self._name_apart(pointwise)  # the other has the layer's name
             return parts
 
         return self._make(layer, make)
@@ -276,15 +280,16 @@ def _is_prepared(layer, pairs):
     if windows is None or getattr(layer, "padding", None) != "valid":
         return False
     first = getattr(layer, "data_format", "channels_last") == "channels_first"
-    shape = layer.input.shape
-    sizes = shape[2:] if first else shape[1:-1]
-    for size, window, stride, (before, after) in zip(
-        sizes, windows, strides, pairs, strict=True
-    ):
-        if stride == 1 and before != after:
-            return False
-        if size is not None:
-            equal = size + 2 * max(before, after) - before - after
-            if (equal - window) // stride != (size - window) // stride:
+    for node in layer._inbound_nodes:
+        shape = node.input_tensors[0].shape
+        sizes = shape[2:] if first else shape[1:-1]
+        for size, window, stride, (before, after) in zip(
+            sizes, windows, strides, pairs, strict=True
+        ):
+            if stride == 1 and before != after:
                 return False
+            if size is not None:
+                equal = size + 2 * max(before, after) - before - after
+                if (equal - window) // stride != (size - window) // stride:
+                    return False
     return True

@@ -268,6 +268,14 @@ def _first_of_batches(batches):
         count += len(parts[-1][0])
         if count >= MOST_SAMPLES:
             break
+    shapes = [[(None, *x.shape[1:]) for x in part] for part in parts]
+    for shape in shapes:
+        if shape != shapes[0]:
+            raise ValueError(
+                "Received representative_data whose batches hold inputs of "
+                f"shapes {shapes[0]} and of shapes {shape}. Expected the same "
+                "shapes, but for the first axis, in all batches."
+            )
     return [
         np.concatenate(arrays)[:MOST_SAMPLES]
         for arrays in zip(*parts, strict=True)

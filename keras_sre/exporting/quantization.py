@@ -154,7 +154,7 @@ def _some_poses(x, index, channels_last=True):
     times as long, and volumes are not symmetric to the bit in any case.
     """
     first_axis = 0 if channels_last else 1
-    poses = list(grid_poses(x, x.ndim - 1, first_axis))
+    poses = list(grid_poses(x, max(0, x.ndim - 1), first_axis))
     step = max(1, len(poses) // POSES)
     return poses[index % step :: step]
 

@@ -215,7 +215,7 @@ class BaseRingLayer(keras.layers.Layer):
                 f"{self.rank + 2} axes: batch, {self.rank} spatial, channels."
             )
         channels, groups = input_shape[self._channels_axis], self._config.groups
-        if channels is None or channels % groups:
+        if not channels or channels % groups:
             raise ValueError(
                 f"Received an input of shape {tuple(input_shape)} "
                 f"({self.data_format}) with groups={groups}. The number "

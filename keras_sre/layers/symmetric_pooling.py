@@ -34,6 +34,9 @@ class BaseSymmetricPooling(keras.layers.Layer):
         if self.mode == "average":  # means are fractions
             dtype = keras.backend.result_type(self.compute_dtype, float)
             inputs = as_float(inputs, dtype)
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        if dtype == "bool":  # neither padded nor compared by every backend
+            inputs = ops.cast(inputs, "uint8")
         first_axis = 1 if self.data_format == "channels_last" else 2
         sizes = inputs.shape[first_axis : first_axis + self.rank]
         check_not_empty(sizes, sizes)
@@ -47,7 +50,7 @@ class BaseSymmetricPooling(keras.layers.Layer):
         outputs = inputs
         for axis, stride in enumerate(self.pool_size, start=first_axis):
             outputs = _pool_axis(outputs, axis, stride, self.mode)
-        return outputs
+        return ops.cast(outputs, dtype)
 
     def _pool_evenly(self, x):
         pool = ops.average_pool if self.mode == "average" else ops.max_pool
@@ -114,7 +117,10 @@ def _pool_axis(x, axis, stride, mode):
         first = ops.where(ops.equal(extra, 1), taps[0], empty)
         result = ops.cast(first, x.dtype)
         for tap in taps[1:]:
-            result = ops.maximum(result, tap)
+            if is_float(x):
+                result = ops.maximum(result, tap)
+            else:  # torch's would be of 32 bits
+                result = ops.where(tap > result, tap, result)
         return result
 
     def weighted(x, axis):

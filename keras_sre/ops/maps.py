@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_sre.ops.backend import slice_axis
+
 
 def check_not_empty(sizes, new_sizes):
     """Raises a ValueError if a map, or what it becomes, has no cell."""
@@ -33,7 +35,7 @@ def spread(x, strides):
             widths[axis + 1] = (0, stride - 1)
             shape[axis] *= stride
             x = ops.reshape(ops.pad(x, widths), shape)
-            x = x[(slice(None),) * axis + (slice(None, 1 - stride),)]
+            x = slice_axis(x, axis, 0, 1 - stride)
     return x
 
 
