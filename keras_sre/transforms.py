@@ -218,7 +218,7 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
     # up to 1 exactly in TensorFlow alone.
     if dtype.kind in "iu" and keras.backend.backend() != "tensorflow":
         whole = np.rint(outputs)
-        near = np.isclose(outputs, whole, rtol=1e-6, atol=1e-4)
+        near = np.isclose(outputs, whole, rtol=2e-7, atol=1e-4)
         outputs = np.where(near, whole, outputs)
     return outputs.astype(dtype, copy=False)
 

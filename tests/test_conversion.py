@@ -350,14 +350,18 @@ def test_larger_kernels_keep_the_steps(channels, rng):
     assert convert(model, kernel_size=5).output_shape == model.output_shape
 
 
-@pytest.mark.parametrize("kind", ["functional", "sequential"])
+@pytest.mark.parametrize("kind", ["functional", "sequential", "wrapped"])
 def test_what_normalization_has_learnt_stays(kind, rng):
     normalization = layers.Normalization()
-    normalization.adapt(noise(rng, 20, 6, 6, 2) * 3 + 2)
+    sizes = (6, 2) if kind == "wrapped" else (6, 6, 2)
+    normalization.adapt(noise(rng, 20, *sizes) * 3 + 2)
     inputs = keras.Input((6, 6, 2))
     model = keras.Sequential([inputs, normalization])
     if kind == "functional":
         model = keras.Model(inputs, normalization(inputs))
+    if kind == "wrapped":
+        row_by_row = layers.TimeDistributed(normalization)
+        model = keras.Model(inputs, row_by_row(inputs))
     x = noise(rng, 2, 6, 6, 2)
     expected = (x - to_numpy(normalization.mean)) / np.sqrt(
         to_numpy(normalization.variance)

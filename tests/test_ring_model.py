@@ -100,6 +100,32 @@ def test_an_output_may_have_no_target(rng):
     assert np.isfinite(mae).all()
 
 
+@on_tensorflow
+def test_targets_of_unknown_size_have_the_metrics_of_keras(rng):
+    """One-hot labels whose number of classes the data do not tell."""
+    import tensorflow as tf
+
+    x, y = rng.normal(size=(8, 4)), np.eye(3)[np.arange(8) % 3]
+    unknown = tf.TensorSpec((None, 4)), tf.TensorSpec((None, None))
+    data = tf.data.Dataset.from_generator(
+        lambda: iter([(x, y)]), output_signature=unknown
+    ).repeat()
+    inputs = keras.Input((4,))
+    outputs = keras.layers.Dense(3, "softmax")(inputs)
+    found = []
+    for cls in (keras.Model, RingModel):
+        model = cls(inputs, outputs)
+        sgd, loss = keras.optimizers.SGD(0.0), "categorical_crossentropy"
+        model.compile(sgd, loss, metrics=["accuracy"])
+        options = {"steps_per_epoch": 1, "shuffle": False, "verbose": 0}
+        found += model.fit(data, **options).history["accuracy"]
+    assert (
+        found[0]
+        == found[1]
+        == np.mean(to_numpy(model(x)).argmax(-1) == y.argmax(-1))
+    )
+
+
 def test_predictions_are_the_outputs(rng):
     model = network()
     x = rng.normal(size=(5, 8, 8, 1)).astype("float32")

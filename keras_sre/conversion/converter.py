@@ -280,16 +280,21 @@ def _is_prepared(layer, pairs):
     if windows is None or getattr(layer, "padding", None) != "valid":
         return False
     first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    if any(n == 1 and a != b for n, (a, b) in zip(strides, pairs, strict=True)):
+        return False
+    # Of all calls, each along all axes.
     for node in layer._inbound_nodes:
         shape = node.input_tensors[0].shape
         sizes = shape[2:] if first else shape[1:-1]
-        for size, window, stride, (before, after) in zip(
-            sizes, windows, strides, pairs, strict=True
-        ):
-            if stride == 1 and before != after:
-                return False
-            if size is not None:
-                equal = size + 2 * max(before, after) - before - after
-                if (equal - window) // stride != (size - window) // stride:
-                    return False
+        axes = zip(sizes, windows, strides, pairs, strict=True)
+        if not all(itertools.starmap(_makes_no_difference, axes)):
+            return False
     return True
+
+
+def _makes_no_difference(size, window, stride, pair):
+    """Returns whether equal zeros at both ends give as many windows."""
+    if size is None:
+        return True
+    equal = size + 2 * max(pair) - sum(pair)
+    return (equal - window) // stride == (size - window) // stride

@@ -219,7 +219,7 @@ class BaseRingLayer(keras.layers.Layer):
             raise ValueError(
                 f"Received an input of shape {tuple(input_shape)} "
                 f"({self.data_format}) with groups={groups}. The number "
-                "of channels must be known and divisible by groups."
+                "of channels must be known, at least 1 and divisible by groups."
             )
         return channels
 

@@ -187,8 +187,8 @@ def at_least_float32(x):
 def slice_axis(x, axis, start, stop, step=1):
     """Returns `x[start:stop:step]` along one axis, counted from the first.
 
-    The bounds are ints. TensorFlow makes three constants for each slice, which
-    would be half of all that there is to trace. Here those of a graph share
+    The bounds are ints. TensorFlow makes three constants for each slice, a
+    fifth of what a training step has to trace. Here those of a graph share
     them.
     """
     if keras.backend.backend() == "tensorflow":
