@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from keras_sre import geometry
 from keras_sre.geometry import ring_filters
 from keras_sre.geometry import ring_index
+from keras_sre.taps import inscribed
 
 
 def test_ring_maps_equal_the_official_ones(golden):
@@ -247,3 +249,25 @@ def test_num_rings_must_be_a_positive_int(num_rings):
 def test_unknown_profile_lists_the_known():
     with pytest.raises(ValueError, match="'round'.*'hard', 'area', 'linear'"):
         ring_filters((5, 5), ring_profile="round")
+
+
+@pytest.mark.parametrize("kernel_size", [(4, 5), (12, 13), (3, 3, 2)], ids=str)
+def test_taps_on_the_ellipsoid_are_outside(kernel_size):
+    """In fractions, which know when a sum of squares is 1."""
+    found, sums = inscribed(kernel_size), []
+    for tap in itertools.product(*map(range, kernel_size)):
+        scaled = (
+            Fraction(2 * i - n + 1, 2) / (n // 2 + Fraction(1, 2))
+            for i, n in zip(tap, kernel_size, strict=True)
+        )
+        sums.append(sum(distance**2 for distance in scaled))
+        assert found[tap] == (sums[-1] < 1)
+    assert 1 in sums
+
+
+def test_cosine_rings_of_the_smallest_kernel():
+    """Around 0 and 1/2, from 1 and 1/2 taps away on nothing."""
+    np.testing.assert_allclose(
+        ring_filters((3,), 2, ring_profile="cosine"),
+        [[0.25, 1, 0.25], [0.75, 0.75, 0.75]],
+    )

@@ -323,6 +323,7 @@ def test_bad_arguments_get_one_clear_error(options, message):
         ((2, 8, 8), "ndim=4|4 axes"),
         ((2, 8, 8, 8, 4), "ndim=4|4 axes"),
         ((2, 8, 8, 3), "groups=2.*divisible"),
+        ((2, 8, 8, 0), "at least 1"),
         ((2, 2, 8, 4), "do not fit"),
     ],
     ids=str,
