@@ -47,9 +47,9 @@ def build_model(
         layers = keras.layers.Conv2D, keras.layers.BatchNormalization
     convolution, normalization = layers
     x = inputs = keras.Input(input_shape)
-    for filters in (4, 8):
+    for stage, filters in enumerate((4, 8), 1):
         x = convolution(filters, 3, padding="same", use_bias=False)(x)
-        x = keras.layers.ReLU()(normalization()(x))
+        x = keras.layers.ReLU(name=f"stage{stage}_relu")(normalization()(x))
         x = keras.layers.AveragePooling2D(4, padding="same")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dense(classes, classifier_activation)(x)

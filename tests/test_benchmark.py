@@ -87,6 +87,8 @@ def test_litert(tmp_path, monkeypatch):
     networks = dict(list(benchmark_models.SETTINGS["2D"].networks.items())[::3])
     tiny = benchmark_models.Setting((8, 8, 1), 4, width=2, networks=networks)
     monkeypatch.setattr(benchmark_models, "SETTINGS", {"2D": tiny})
+    build_model = small_network.build_model
+    monkeypatch.setattr(benchmark_models, "build_model", build_model)
     monkeypatch.setattr(timing, "measure_alone", lambda *arguments: 1.5)
     rows = run("litert", tmp_path)
     cases = ("float32", "float16", "dynamic", "int8")
@@ -167,6 +169,9 @@ def test_equivariance_of_trained_networks(tmp_path, monkeypatch):
 GPU = """
 import dataclasses, sys
 import benchmark, benchmark_gpu, benchmark_models
+sys.path.append(sys.argv.pop())
+import small_network
+benchmark_gpu.build_model = small_network.build_model
 benchmark_gpu.check_gpu = lambda: None  # the CPU will do
 benchmark_gpu.MATRIX_SIZE, benchmark_gpu.COPY_BYTES = 16, 256
 benchmark_gpu.SETTINGS = {"8 x 8": ("2D", (8, 8, 1), 2)}
@@ -184,7 +189,7 @@ def test_gpu(tmp_path):
     output = tmp_path / "figures.json"
     done = subprocess.run(
         [sys.executable, "-c", GPU, "--suite", "gpu", "--repeats", "2"]
-        + ["--output", str(output)],
+        + ["--output", str(output), os.path.dirname(__file__)],
         cwd=pathlib.Path(benchmark.__file__).parent,
         env={**os.environ, "KERAS_BACKEND": "jax"},
         capture_output=True,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 from helpers import needs_export
-from models import build_model
+from small_network import build_model
 
 from keras_sre import transforms
 
@@ -24,14 +24,11 @@ def write_run(folder, twin=True):
     """Writes what the page needs of a run on textures, networks untrained."""
     folder.mkdir()
     shutil.copy(SHIPPED / "config.json", folder)
-    options = {"kernel_sizes": (3, 3, 3, 3)}
     for name, where in (("rings", folder), ("plain", folder / "plain")):
         if name == "plain" and not twin:
             continue
         where.mkdir(exist_ok=True)
-        model = build_model(
-            NETWORKS[name], (32, 32, 1), classes=6, width=4, **options
-        )
+        model = build_model(NETWORKS[name], (32, 32, 1), classes=6)
         model.save(where / "model.keras")
     return folder
 
@@ -167,8 +164,8 @@ def test_the_page_says_what_python_says_at_every_angle(page, browser):
         )
         upright = shown[0][1]
         assert_close(scores["rings"], upright["rings"], 1e-4)
-    plain = [scores["plain"] for _, scores in shown.values()]
-    assert np.ptp(plain, axis=0).max() > 0.01
+    plain = [shown[angle][1]["plain"] for angle in (0, 90, 180, 270)]
+    assert np.ptp(plain, axis=0).max() > 1e-3
 
     # What it says of all angles, the rings around the image are drawn from.
     label = described["pictures"][0]["label"]

@@ -8,9 +8,6 @@ lost, and nothing is there that is not whole.
 
 import json
 import os
-import pathlib
-import subprocess
-import sys
 import time
 
 import export
@@ -18,6 +15,7 @@ import fit
 import keras
 import numpy as np
 import pandas as pd
+from forked_process import ForkedProcess
 from helpers import needs_export
 from helpers import write_run
 
@@ -89,24 +87,19 @@ def _run(command, begun, moment=None):
         begun: function without arguments.
         moment: seconds from then on after which it is killed, or `None`.
     """
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=pathlib.Path(fit.__file__).parent,
-        env={**os.environ, "PYTHONPATH": os.path.dirname(__file__)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = ForkedProcess(
+        command,
+        cwd=os.path.dirname(fit.__file__),
+        python_path=os.path.dirname(__file__),
     )
-    with process:
-        while not begun() and process.poll() is None:
-            time.sleep(0.01)
-        start = time.monotonic()
-        try:
-            _, errors = process.communicate(timeout=moment)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return None
-        assert process.returncode == 0, errors
+    while not begun() and process.poll() is None:
+        time.sleep(0.01)
+    start = time.monotonic()
+    if not process.wait(moment):
+        process.kill()
+        process.wait()
+        return None
+    assert process.returncode == 0, process.errors()
     return time.monotonic() - start
 
 

@@ -14,6 +14,7 @@ import fit
 import keras
 import numpy as np
 import pytest
+import small_network
 from config import RunConfig
 from data import load_dataset
 from helpers import HAS_EXPORT
@@ -85,10 +86,15 @@ def finished_run(tmp_path_factory):
             shape = (32, 21 if i == 0 else 32)  # one of them is padded
             values = rng.integers(0, 128, shape) + 127 * (name == "light")
             save(root / "photos" / name / f"{i}.png", values.astype("uint8"))
-    settings = "--width 2 --epochs 1 --size 28 --batch-size 4 --recipe quick"
-    settings += " --model resnet18"  # compiles sooner
+    settings = "--epochs 1 --size 28 --batch-size 4 --recipe quick"
+    settings += " --model resnet18"  # no twin
     printed = io.StringIO()
-    with contextlib.chdir(root), contextlib.redirect_stdout(printed):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.chdir(root),
+        contextlib.redirect_stdout(printed),
+    ):
+        patch.setattr("fit.model_of", small_network.model_of)
         fit.main(["--dataset", "photos", *settings.split()])
     return root / "saved_models" / "photos_resnet18", printed.getvalue()
 

@@ -8,8 +8,8 @@ import numpy as np
 import pictures
 import pytest
 from data import load_dataset
-from models import build_model
 from PIL import Image
+from small_network import build_model
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def run(tmp_path_factory):
     (folder / "config.json").write_text(json.dumps(config))
     dataset = load_dataset("textures", size=32, limit=12)
     for name, place in (("sre_resnet18", "."), ("resnet18", "plain")):
-        model = build_model(name, (32, 32, 1), 6, 2)
+        model = build_model(name, (32, 32, 1), 6)
         model.save(folder / place / "model.keras")
         scores = evaluate.evaluate(
             model, *dataset.splits["test"], dataset.task, angles=(0, 45)

@@ -20,6 +20,7 @@ import pareto
 import plots
 import pytest
 import run_directory
+import small_network
 import tune
 import tune_report
 import tune_runner
@@ -482,7 +483,8 @@ def test_a_trial_is_a_run_of_fit_on_the_validation_split(tmp_path):
 
 
 @needs_export
-def test_bounds_refuse_before_training(tmp_path):
+def test_bounds_refuse_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(tune_trial, "model_of", small_network.model_of)
     config = RunConfig(**ONE_EPOCH, harmonics=()).resolve()
     for bounds in (
         tune_trial.Bounds(max_params=100),

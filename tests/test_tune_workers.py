@@ -4,14 +4,13 @@ import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pandas as pd
 import pytest
 import tune
 import tune_oracle
+from forked_process import ForkedProcess
 
 TRAINING = pathlib.Path(tune.__file__).parent
 # Stands for training: notes the trial and, if told so, waits.
@@ -60,7 +59,6 @@ class Party:
 
     def start(self, name, *arguments, waits_for="", output=None):
         command = [
-            sys.executable,
             "-c",
             SCRIPT,
             str(self.folder / f"{name}.notes"),
@@ -69,9 +67,7 @@ class Party:
             "--output",
             str(output or self.output),
         ]
-        process = subprocess.Popen(
-            command, cwd=TRAINING, stderr=subprocess.PIPE, text=True
-        )
+        process = ForkedProcess(command, TRAINING)
         self.processes.append(process)
         return process
 
@@ -109,11 +105,12 @@ def party(tmp_path):
     yield party
     for process in party.processes:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def ended(process, code=0):
-    _, errors = process.communicate(timeout=100)
+    process.wait(timeout=100)
+    errors = process.errors()
     assert process.returncode == code, errors
     return errors
 
