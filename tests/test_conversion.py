@@ -96,6 +96,33 @@ def test_a_converted_backbone_trains_saves_and_loads(rng, tmp_path):
     assert_equivariant(again, x[:1], 2, invariant=True)
 
 
+def test_functions_need_not_be_registered(rng):
+    """A kernel of ones is of rings already: the outputs have to be equal."""
+
+    def curve(x):
+        return keras.ops.tanh(2 * x)
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((6, 7, 2)),
+            layers.Conv2D(3, 3, activation=curve, kernel_initializer="ones"),
+            layers.SeparableConv2D(
+                *(4, 3),
+                activation=lambda x: x**2,
+                depthwise_initializer="ones",
+            ),
+            layers.Activation(curve),
+            layers.Lambda(lambda x: x + 1),
+            layers.Dense(2, activation=lambda x: -x),
+        ]
+    )
+    converted = convert(model)
+    assert type(converted.layers[0]) is SREConv2D
+    x = noise(rng, 2, 6, 7, 2)
+    assert_close(converted(x), model(x))
+
+
 @pytest.mark.parametrize("size", [8, 9, 10, 11])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_is_exact_in_every_rank_at_every_size(rank, size, rng):

@@ -228,7 +228,9 @@ def _shape_of_calls(layer, x):
 
 
 def _same(layer):
-    return layer.__class__.from_config(layer.get_config())
+    if isinstance(layer, layers.Lambda):
+        return layer  # has no state, and cannot be made from what it describes
+    return layer.__class__.from_config(replacements.configuration(layer))
 
 
 def _described(layer):

@@ -8,6 +8,8 @@ one tap and a mean commute, so there the pooling comes first, and is cheaper.
 """
 
 import dataclasses
+import inspect
+import warnings
 
 from keras import layers
 
@@ -157,7 +159,7 @@ def _as_grouped(layer, input_shape):
     channels = input_shape[1 if first else -1]
     config = {
         key.replace("depthwise_", "kernel_"): value
-        for key, value in layer.get_config().items()
+        for key, value in configuration(layer).items()
         if key != "depth_multiplier"
     }
     config["filters"] = channels * layer.depth_multiplier
@@ -166,7 +168,7 @@ def _as_grouped(layer, input_shape):
 
 def parts_of_separable(layer):
     """Returns the depthwise and the pointwise layer of a separable one."""
-    config = layer.get_config()
+    config = configuration(layer)
     depthwise = _like(
         layer,
         SEPARABLE[type(layer)],
@@ -303,8 +305,24 @@ def equal_padding(layer):
 
 def _like(layer, kind, changes, without=()):
     """Returns a layer of another kind, otherwise of the same configuration."""
-    config = {**layer.get_config(), "dtype": layer.dtype_policy, **changes}
+    config = {**configuration(layer), "dtype": layer.dtype_policy, **changes}
     return kind(**{key: config[key] for key in config if key not in without})
+
+
+def configuration(layer):
+    """Returns the configuration of a layer with its functions as they are.
+
+    By its name Keras finds only an activation that was registered.
+    """
+    with warnings.catch_warnings():  # of a lambda, though nothing is saved
+        warnings.simplefilter("ignore")
+        config = layer.get_config()
+    functions = {key: getattr(layer, key, None) for key in config}
+    return config | {
+        key: function
+        for key, function in functions.items()
+        if inspect.isfunction(function)
+    }
 
 
 def _without_harmonics(ring_arguments):
