@@ -219,6 +219,21 @@ def test_outputs_of_a_dict_are_told_by_their_names(kind, suffix, tmp_path):
     assert report.difference < 1e-5
 
 
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx", ""])
+def test_nested_outputs_are_an_error(suffix, tmp_path):
+    x = image = keras.Input((4,))
+    first, second, third = (keras.layers.Dense(2)(x) for _ in range(3))
+    for outputs in (
+        {"a": {"b": first, "c": second}},
+        {"a": [first]},
+        [[first, second], third],
+    ):
+        model = keras.Model(image, outputs)
+        with pytest.raises(ValueError, match="Expected one tensor, or a list"):
+            keras_sre.export(model, tmp_path / f"model{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_output_that_is_no_number_is_an_error(tmp_path, monkeypatch):
     class Wrong(runtimes.LiteRT):
         def run(self, arrays, batch_size):

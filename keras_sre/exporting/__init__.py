@@ -186,6 +186,11 @@ def _check(model, path, format, quantization, representative_data):
             f"Received a model of type {type(model).__name__} without known "
             "inputs. Expected a functional or Sequential model that is built."
         )
+    if _is_nested(model):
+        raise ValueError(
+            f"Received a model with outputs {model.output}. Expected one "
+            "tensor, or a list or dict of tensors: files know no nested ones."
+        )
     if quantization and format != "litert":
         raise ValueError(
             f"Received quantization={quantization!r} with format={format!r}. "
@@ -221,6 +226,18 @@ def _check(model, path, format, quantization, representative_data):
             f"Received path={path}, a file, for a SavedModel, which is a "
             "directory. Choose a new name."
         )
+
+
+def _is_nested(model):
+    """Returns whether outputs hold lists or dicts of tensors."""
+    if isinstance(model, keras.Sequential):
+        return False
+    outputs = model.output
+    if isinstance(outputs, dict):
+        outputs = list(outputs.values())
+    return isinstance(outputs, (list, tuple)) and any(
+        isinstance(part, (dict, list, tuple)) for part in outputs
+    )
 
 
 def _samples(model, data):
