@@ -53,6 +53,13 @@ def samples(model, count=4):
 
 
 def operations(path):
+    """Returns how many operations of a name there are."""
+    details = undelegated(path)._get_ops_details()
+    return collections.Counter(detail["op_name"] for detail in details)
+
+
+def undelegated(path):
+    """Returns an interpreter that still knows every single operation."""
     interpreter = litert.Interpreter(
         str(path),
         experimental_op_resolver_type=(
@@ -60,8 +67,7 @@ def operations(path):
         ),
     )
     interpreter.allocate_tensors()
-    details = interpreter._get_ops_details()
-    return collections.Counter(detail["op_name"] for detail in details)
+    return interpreter
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx", ""])
@@ -217,6 +223,23 @@ def test_outputs_of_a_dict_are_told_by_their_names(kind, suffix, tmp_path):
     model = keras.Model(image, kind(outputs))
     report = keras_sre.export(model, tmp_path / f"model{suffix}")
     assert report.difference < 1e-5
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_normalisation_after_norms_is_not_rounded(rank, tmp_path):
+    """In 8 bits channels of small norms, which it enlarges, would be lost."""
+    model = small_network(8, kernel_size=3, rank=rank, harmonics=(1, 2))
+    path = tmp_path / "int8.tflite"
+    options = {"quantization": "int8", "representative_data": samples(model)}
+    keras_sre.export(model, path, **options)
+    interpreter = undelegated(path)
+    tensors = {t["index"]: t for t in interpreter.get_tensor_details()}
+    dtypes = [
+        tensors[operation["outputs"][0]]["dtype"]
+        for operation in interpreter._get_ops_details()
+        if operation["op_name"] == "MUL"
+    ]
+    assert dtypes == 2 * [np.float32]
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx", ""])

@@ -13,6 +13,7 @@ from keras_sre.equivariance.symmetries import grid_poses
 from keras_sre.exporting.formats import quiet
 from keras_sre.exporting.formats import require
 from keras_sre.exporting.runtimes import by_name
+from keras_sre.layers.fused_batch_normalization import NORMALIZATION_SCOPE
 from keras_sre.ops.responses import NORM_SCOPE
 
 SIGNIFICANT = 2**10  # ranges are rounded outwards to ten binary digits
@@ -99,7 +100,7 @@ def _int8():
     # there on to the normalisation, which norms keep from being folded, maps
     # would be rounded four times; they stay floats.
     in_norms = f".*{NORM_SCOPE}.*"
-    in_normalisation = ".*(FusedBatchNorm|/batchnorm/).*"
+    in_normalisation = f".*(FusedBatchNorm|/{NORMALIZATION_SCOPE}/).*"
     for scope, operations in {
         in_norms: (names.ADD, names.SQRT, names.CONCATENATION),
         in_normalisation: (names.MUL, names.ADD),
