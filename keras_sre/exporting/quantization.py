@@ -7,19 +7,28 @@ of its columns, say) must have one scale: calibration sees every image in all
 poses of the grid, and ranges are rounded, which removes what floats differ by.
 """
 
+import collections
+import functools
+import re
+
 import numpy as np
 
 from keras_sre.equivariance.symmetries import grid_poses
 from keras_sre.exporting.formats import quiet
 from keras_sre.exporting.formats import require
 from keras_sre.exporting.runtimes import by_name
-from keras_sre.layers.fused_batch_normalization import NORMALIZATION_SCOPE
 from keras_sre.ops.responses import NORM_SCOPE
 
 SIGNIFICANT = 2**10  # ranges are rounded outwards to ten binary digits
 # Poses of the grid in which a sample calibrates: all 8 of an image, and as many
 # of a volume's 48.
 POSES = 8
+# What works on each value of a map by itself, as the quantizer names it.
+ELEMENTWISE = (
+    *("ADD", "SUB", "MUL", "DIV", "SQRT", "RSQRT", "MAXIMUM"),
+    *("RELU", "HARD_SWISH", "GELU", "TANH", "LOGISTIC"),
+    *("CONCATENATION", "RESHAPE"),
+)
 
 
 def quantize(path, mode, samples, input_names, channels_last=True):
@@ -37,7 +46,11 @@ def quantize(path, mode, samples, input_names, channels_last=True):
     with quiet():
         from litert_quantizer import quantizer
 
-        recipes = {"float16": _float16, "dynamic": _dynamic, "int8": _int8}
+        recipes = {
+            "float16": _float16,
+            "dynamic": _dynamic,
+            "int8": functools.partial(_int8, path),
+        }
         ranges = None
         if mode == "int8":
             ranges = _calibrate(path, samples, input_names, channels_last)
@@ -76,7 +89,7 @@ def _dynamic():
     return manager.get_quantization_recipe()
 
 
-def _int8():
+def _int8(path):
     from litert_quantizer import algorithm_manager
     from litert_quantizer import qtyping
 
@@ -96,20 +109,42 @@ def _int8():
         weight_num_bits=8,
         weight_granularity=qtyping.QuantGranularity.TENSORWISE,
     )
-    # Squares have twice the range in decades: 8 bits do not hold them. From
-    # there on to the normalisation, which norms keep from being folded, maps
-    # would be rounded four times; they stay floats.
-    in_norms = f".*{NORM_SCOPE}.*"
-    in_normalisation = f".*(FusedBatchNorm|/{NORMALIZATION_SCOPE}/).*"
-    for scope, operations in {
-        in_norms: (names.ADD, names.SQRT, names.CONCATENATION),
-        in_normalisation: (names.MUL, names.ADD),
-    }.items():
-        for operation in operations:
-            manager.add_quantization_config(
-                scope, operation, algorithm_key=no.NO_QUANTIZE
-            )
+    for operation, scopes in _scopes_of_floats(path).items():
+        manager.add_quantization_config(
+            f"^({'|'.join(map(re.escape, scopes))})$",
+            operation,
+            algorithm_key=no.NO_QUANTIZE,
+        )
     return manager.get_quantization_recipe()
+
+
+def _scopes_of_floats(path):
+    """Returns which operations are not to be quantized: scopes by name.
+
+    Squares have twice the range in decades: 8 bits do not hold them. From
+    there on to the next product or pooling (the norm, its normalisation, which
+    norms keep from being folded, the sum with a shortcut, the activation) a map
+    would be rounded at each step; it stays floats. Means over a map are taken
+    of integers, whose sum is the same in every order.
+    """
+    from litert_quantizer.utils import tfl_flatbuffer_utils as flatbuffer
+
+    file = flatbuffer.read_model(path)
+    names = flatbuffer.TFL_OP_CODE_TO_NAME  # what it quantizes
+    scopes = collections.defaultdict(list)
+    for graph in file.subgraphs:
+        floats = set()
+        for operation in graph.operators:
+            code = file.operatorCodes[operation.opcodeIndex].builtinCode
+            name = names.get(code)
+            if name is not None and name not in ELEMENTWISE:
+                continue
+            scope = flatbuffer.get_op_scope(operation, graph.tensors)
+            if NORM_SCOPE in scope or floats.intersection(operation.inputs):
+                floats.update(operation.outputs)
+                if name is not None:
+                    scopes[name].append(scope)
+    return scopes
 
 
 def _recipe_manager():

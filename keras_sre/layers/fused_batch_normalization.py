@@ -10,9 +10,6 @@ from keras_sre.ops.backend import fused_batch_norm
 from keras_sre.ops.backend import has_compiler
 from keras_sre.ops.backend import is_float
 
-# As TensorFlow names it in exported graphs.
-NORMALIZATION_SCOPE = "batchnorm"
-
 
 @keras.saving.register_keras_serializable(package="keras_sre")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
@@ -85,5 +82,4 @@ def _normalize(config, x, scale, offset, mean, variance):
     shape = [1] * len(x.shape)
     shape[axis] = -1
     scale, offset = (ops.reshape(t, shape) for t in (scale, offset))
-    with keras.name_scope(NORMALIZATION_SCOPE):
-        return ops.cast(at_least_float32(x) * scale + offset, dtype)
+    return ops.cast(at_least_float32(x) * scale + offset, dtype)
