@@ -1,5 +1,12 @@
-"""The factorised form for edge runtimes: depthwise convolutions, a product."""
+"""The factorised form for edge runtimes: depthwise convolutions, a product.
 
+Rings come first, so that a normalisation after the product is folded into it.
+Beside harmonics, whose norms keep it from that, an order with fewer filters
+than channels takes its products first: one for all functions of the order,
+whose ring sums are then of as few maps as there are filters.
+"""
+
+import keras
 from keras import ops
 
 from keras_sre.ops.maps import merge_groups
@@ -8,9 +15,12 @@ from keras_sre.ops.maps import split_groups
 from keras_sre.ops.products import mean_weights
 from keras_sre.ops.products import pointwise
 from keras_sre.ops.products import product
+from keras_sre.ops.responses import NORM_SCOPE
 from keras_sre.ops.responses import join
 from keras_sre.ops.responses import to_outputs
-from keras_sre.ops.ring_sum import depthwise_ring_means
+from keras_sre.ops.ring_sum import depthwise_ring_sums
+from keras_sre.ops.ring_sum import ring_means
+from keras_sre.ops.ring_sum import sum_tensors
 
 
 def depthwise_ring_conv(x, ring_kernels, config):
@@ -23,20 +33,36 @@ def depthwise_ring_conv(x, ring_kernels, config):
             for span, stride in zip(config.spans, config.strides, strict=True)
         )
 
-    def respond(filters, weights):
-        means = depthwise_ring_means(x, filters, config.dilation_rate)
-        if inside:
-            means = [mean[inside] for mean in means]
-        if groups == 1:
-            return pointwise(join(means), weights[0])
-        return product(join(split_groups(m, groups) for m in means), weights)
+    def sums_of(x, filters):
+        sums = depthwise_ring_sums(x, filters, config.dilation_rate)
+        return [part[inside] for part in sums] if inside else sums
 
-    responses = [
-        [
-            respond(filters, mean_weights(ring_kernel, filters, groups))
-            for filters in bank
-        ]
-        for bank, ring_kernel in zip(config.banks, ring_kernels, strict=True)
-    ]
+    def rings_first(bank, ring_kernel):
+        for filters in bank:
+            means = sums_of(x, ring_means(filters))
+            weights = mean_weights(ring_kernel, filters, groups)
+            if groups == 1:
+                yield pointwise(join(means), weights[0])
+            else:
+                parts = [split_groups(mean, groups) for mean in means]
+                yield product(join(parts), weights)
+
+    def products_first(bank, ring_kernel):
+        maps = [pointwise(x, weights) for weights in ops.unstack(ring_kernel)]
+        for filters in bank:
+            sums = [
+                sums_of(ring_map, ring[None])[0]
+                for ring_map, ring in zip(maps, filters, strict=True)
+            ]
+            # Not rounded, where maps are quantized: norms are to follow.
+            with keras.name_scope(NORM_SCOPE):
+                yield sum_tensors(sums)
+
+    may_swap = any(config.orders) and groups == max(config.strides) == 1
+    responses = []
+    for bank, ring_kernel in zip(config.banks, ring_kernels, strict=True):
+        narrower = ring_kernel.shape[-1] < x.shape[-1]
+        respond = products_first if may_swap and narrower else rings_first
+        responses.append(list(respond(bank, ring_kernel)))
     outputs, _ = to_outputs(responses, config.orders)
     return outputs if groups == 1 else merge_groups(outputs)

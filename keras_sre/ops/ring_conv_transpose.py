@@ -24,7 +24,8 @@ from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.factorised import apply_rings
 from keras_sre.ops.maps import pad
 from keras_sre.ops.maps import spread
-from keras_sre.ops.ring_sum import depthwise_ring_means
+from keras_sre.ops.ring_sum import depthwise_ring_sums
+from keras_sre.ops.ring_sum import ring_means
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.ring_sum import sum_of_ring_sums
 from keras_sre.ops.ring_sum import tap_sums
@@ -111,9 +112,11 @@ def _depthwise(x, ring_kernel, config, crops):
         slice(span // 2, span // 2 - span or None) for span in config.spans
     )
     means = [
-        depthwise_ring_means(ring_map, ring[None], config.dilation_rate)[0]
+        depthwise_ring_sums(ring_map, ring[None], config.dilation_rate)[0]
         for ring_map, ring in zip(
-            ops.split(maps, len(filters), axis=-1), filters, strict=True
+            ops.split(maps, len(filters), axis=-1),
+            ring_means(filters),
+            strict=True,
         )
     ]
     return sum(mean[(slice(None), *inside)] for mean in means)

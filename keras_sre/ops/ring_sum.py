@@ -64,16 +64,13 @@ def sum_of_ring_sums(maps, filters, strides, dilation_rate):
     )
 
 
-def depthwise_ring_means(x, filters, dilation_rate):
-    """Returns all ring means, by the backend's depthwise convolution.
+def depthwise_ring_sums(x, filters, dilation_rate):
+    """Returns all ring sums, by the backend's depthwise convolution.
 
     The form for runtimes with a good depthwise kernel and no fusion, as on
     edge devices. Those are fast for windows of up to 25 taps: a ring that needs
     a larger one is the sum of several small, dilated ones (`_windows`). A third
     spatial axis is summed slice by slice.
-
-    A *mean* is a ring sum over `tap_sums`. Sums of 1 and of 32 taps would not
-    share the range of an 8-bit integer.
 
     Args:
         x: tensor of shape `(batch, *spatial, channels)`, rank 1 to 3.
@@ -84,7 +81,6 @@ def depthwise_ring_means(x, filters, dilation_rate):
         List of tensors of the shape of `x`: there are zeros around it.
     """
     rank = filters.ndim - 1
-    filters = filters / tap_sums(filters).reshape(-1, *[1] * rank)
     if rank < 3:
         return [_planar_sum(x, ring, dilation_rate) for ring in filters]
     window = _Window(filters, (1, 1, 1), dilation_rate)
@@ -101,6 +97,14 @@ def depthwise_ring_means(x, filters, dilation_rate):
             if plane.any():
                 term.append(_planar_sum(slices, plane, dilation_rate[1:]))
     return [ops.reshape(sum_tensors(t), (-1, *shape[1:])) for t in terms]
+
+
+def ring_means(filters):
+    """Returns filters whose sums are *means*: over `tap_sums`.
+
+    Sums of 1 and of 32 taps would not share the range of an 8-bit integer.
+    """
+    return filters / tap_sums(filters).reshape(-1, *[1] * (filters.ndim - 1))
 
 
 def tap_sums(filters):
