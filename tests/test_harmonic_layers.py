@@ -350,6 +350,28 @@ def test_unknown_sizes_give_the_same(case, implementation, rng):
         assert np.isfinite(new).all() and (new != old).any()
 
 
+@pytest.mark.parametrize(
+    ("cls", "harmonics", "padding"),
+    [
+        (SREConv1D, (1,), "causal"),
+        *((SREConv2D, (1, 2), padding) for padding in ("same", "valid")),
+        *((SREConv3D, (1, 2), padding) for padding in ("same", "valid")),
+    ],
+)
+def test_products_come_first_where_filters_are_few(
+    cls, harmonics, padding, rng
+):
+    """8 channels and fewer filters of each order, by depthwise convolutions."""
+    layer = cls(
+        8, 5, padding=padding, harmonics=harmonics, ring_profile="linear"
+    )
+    x = rng.normal(size=(2, *(7, 6, 8)[: layer.rank], 8)).astype("float32")
+    layer.implementation = "dense"
+    expected = to_numpy(layer(x))
+    layer.implementation = "depthwise"
+    assert_close(layer(x), expected)
+
+
 def test_weights_have_the_layers_initializer_regularizer_and_constraint():
     layer = SREConv2D(
         4,
