@@ -111,7 +111,9 @@ def export(
         format: `"litert"`, `"onnx"`, `"saved_model"` or `None`, by the suffix.
         quantization: LiteRT only. `None`; `"float16"`: weights of half the
             size; `"dynamic"`: 8-bit weights, products in integers;
-            `"int8"`: 8-bit weights and maps, inputs and outputs included.
+            `"int8"`: 8-bit weights and maps, inputs and outputs included. (What
+            is elementwise after the squares of harmonics, up to the next
+            product or pooling, stays in floats.)
         representative_data: inputs as the model will see them, an array of
             shape `(n, *input_shape)`, or one for each input in the structure of
             `model.input`; or batches as `model.predict` takes them, such as a

@@ -20,7 +20,7 @@ their outputs are the norms of what comes out (`responses.py`).
 | implementation | what runs |
 |---|---|
 | `"slices"` | shifted slices and adds and one product (XLA if available) |
-| `"depthwise"` | small depthwise convolutions, one product |
+| `"depthwise"` | small depthwise convolutions and products |
 | `"dense"` | the expanded kernel, an ordinary convolution |
 
 `"auto"` is `"slices"`, which on the CPU was the fastest in nearly all cases
