@@ -15,6 +15,8 @@ from keras_sre import SREConv2D
 from keras_sre import SREConv3D
 from keras_sre.geometry import RING_PROFILES
 from keras_sre.harmonics import harmonic_filters
+from keras_sre.ops import factorised_depthwise
+from keras_sre.ops import products as products_module
 
 # Class, options, input, shapes of the weights.
 LAYERS = {
@@ -351,25 +353,40 @@ def test_unknown_sizes_give_the_same(case, implementation, rng):
 
 
 @pytest.mark.parametrize(
-    ("cls", "harmonics", "padding"),
+    ("cls", "options"),
     [
-        (SREConv1D, (1,), "causal"),
-        *((SREConv2D, (1, 2), padding) for padding in ("same", "valid")),
-        *((SREConv3D, (1, 2), padding) for padding in ("same", "valid")),
+        (SREConv1D, {"kernel_size": 5, "padding": "causal"}),
+        (SREConv2D, {"kernel_size": 5, "padding": "same"}),
+        (SREConv2D, {"kernel_size": 4, "padding": "valid"}),
+        (SREConv2D, {"kernel_size": 3, "dilation_rate": 2}),
+        (SREConv2D, {"kernel_size": 5, "data_format": "channels_first"}),
+        (SREConv3D, {"kernel_size": 5, "padding": "same"}),
+        (SREConv3D, {"kernel_size": 3, "padding": "valid"}),
     ],
 )
 def test_products_come_first_where_filters_are_few(
-    cls, harmonics, padding, rng
+    cls, options, rng, monkeypatch
 ):
     """8 channels and fewer filters of each order, by depthwise convolutions."""
-    layer = cls(
-        8, 5, padding=padding, harmonics=harmonics, ring_profile="linear"
-    )
-    x = rng.normal(size=(2, *(7, 6, 8)[: layer.rank], 8)).astype("float32")
+    products = []
+
+    def pointwise(x, weights):
+        products.append(weights)
+        return products_module.pointwise(x, weights)
+
+    monkeypatch.setattr(factorised_depthwise, "pointwise", pointwise)
+    layer = cls(8, harmonics=(1,), ring_profile="linear", **options)
+    shape = [7, 6, 8][: layer.rank]
+    channels_first = layer.data_format == "channels_first"
+    shape.insert(0 if channels_first else layer.rank, 8)
+    x = rng.normal(size=(2, *shape)).astype("float32")
     layer.implementation = "dense"
     expected = to_numpy(layer(x))
     layer.implementation = "depthwise"
     assert_close(layer(x), expected)
+    # One for each ring, for whatever many functions.
+    kernels = layer.ring_kernel, *layer.harmonic_kernels.values()
+    assert len(products) == sum(len(to_numpy(kernel)) for kernel in kernels)
 
 
 def test_weights_have_the_layers_initializer_regularizer_and_constraint():

@@ -2,7 +2,7 @@
 
 | format | ring layers are |
 |---|---|
-| LiteRT, ONNX | small depthwise convolutions and a pointwise one |
+| LiteRT, ONNX | small depthwise convolutions and pointwise ones |
 | SavedModel | as in Keras: slices and adds, which TensorFlow compiles by XLA |
 """
 

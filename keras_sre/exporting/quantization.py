@@ -27,7 +27,7 @@ POSES = 8
 ELEMENTWISE = (
     *("ADD", "SUB", "MUL", "DIV", "SQRT", "RSQRT", "MAXIMUM"),
     *("RELU", "HARD_SWISH", "GELU", "TANH", "LOGISTIC"),
-    *("CONCATENATION", "RESHAPE"),
+    *("CONCATENATION", "RESHAPE", "TRANSPOSE"),
 )
 
 
@@ -140,7 +140,11 @@ def _scopes_of_floats(path):
             if name is not None and name not in ELEMENTWISE:
                 continue
             scope = flatbuffer.get_op_scope(operation, graph.tensors)
-            if NORM_SCOPE in scope or floats.intersection(operation.inputs):
+            # Beside ring sums, which are integers, a map is rounded with them.
+            enough = all if name == "CONCATENATION" else any
+            if NORM_SCOPE in scope or enough(
+                tensor in floats for tensor in operation.inputs
+            ):
                 floats.update(operation.outputs)
                 if name is not None:
                     scopes[name].append(scope)

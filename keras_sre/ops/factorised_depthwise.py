@@ -56,8 +56,10 @@ def depthwise_ring_conv(x, ring_kernels, config):
             ]
             # Not rounded, where maps are quantized: norms are to follow.
             with keras.name_scope(NORM_SCOPE):
-                yield sum_tensors(sums)
+                response = sum_tensors(sums)
+            yield response
 
+    # With strides the product would be of more positions than there will be.
     may_swap = any(config.orders) and groups == max(config.strides) == 1
     responses = []
     for bank, ring_kernel in zip(config.banks, ring_kernels, strict=True):
