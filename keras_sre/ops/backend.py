@@ -21,6 +21,24 @@ def untraced(function):
     return torch.compiler.disable(function)
 
 
+def never_empty(function):
+    """Returns `function` of maps, which runs on a blank image if there is none.
+
+    On some CPUs TensorFlow's convolutions (oneDNN) give an empty batch the
+    shape of the input.
+    """
+
+    @functools.wraps(function)
+    def run(inputs, *args, **options):
+        if inputs.shape[0] != 0:
+            return function(inputs, *args, **options)
+        widths = [(0, 1)] + [(0, 0)] * (len(inputs.shape) - 1)
+        one = keras.ops.pad(inputs, widths)
+        return function(one, *args, **options)[:0]
+
+    return run
+
+
 @untraced
 def compiled(function, config, *tensors):
     """Returns `function(config, *tensors)`, compiled by XLA if there is one.

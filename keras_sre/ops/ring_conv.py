@@ -44,6 +44,7 @@ from keras_sre.ops.backend import as_float
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import has_compiler
 from keras_sre.ops.backend import is_half
+from keras_sre.ops.backend import never_empty
 from keras_sre.ops.backend import on_cpu
 from keras_sre.ops.backend import untraced
 from keras_sre.ops.expansion import expand_kernels
@@ -65,6 +66,7 @@ IMPLEMENTATIONS = ("auto", "dense", "slices", "depthwise")
 
 
 @untraced
+@never_empty
 def ring_conv(
     inputs,
     ring_kernels,

@@ -19,6 +19,7 @@ from keras import ops
 from keras_sre.ops.backend import as_float
 from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import compiled_with_gradient
+from keras_sre.ops.backend import never_empty
 from keras_sre.ops.backend import untraced
 from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.factorised import apply_rings
@@ -33,6 +34,7 @@ from keras_sre.ops.tiling import map_tiles
 
 
 @untraced
+@never_empty
 def ring_conv_transpose(
     inputs,
     ring_kernel,

@@ -21,6 +21,7 @@ from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import at_least_float32
 from keras_sre.ops.backend import compiled_with_gradient
 from keras_sre.ops.backend import has_compiler
+from keras_sre.ops.backend import never_empty
 from keras_sre.ops.backend import untraced
 from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.maps import pad
@@ -29,6 +30,7 @@ from keras_sre.ops.ring_sum import ring_sums
 
 
 @untraced
+@never_empty
 def ring_depthwise_conv(
     inputs,
     ring_kernel,
