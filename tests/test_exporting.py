@@ -11,10 +11,10 @@ from helpers import to_numpy
 
 import keras_sre
 from keras_sre import ExportError
-from keras_sre import exporting
 from keras_sre.exporting import formats
 from keras_sre.exporting import quantization
 from keras_sre.exporting import runtimes
+from keras_sre.exporting.samples import samples_of
 
 pytestmark = needs_export
 
@@ -344,7 +344,7 @@ def test_a_wrong_file_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
 def test_of_many_samples_about_a_hundred_are_chosen_evenly():
     model = small_network(kernel_size=3)
     x = samples(model, 250)
-    (chosen,) = exporting._samples(model, x)
+    (chosen,) = samples_of(model, x)
     np.testing.assert_array_equal(chosen, x[::3])
 
 
@@ -367,7 +367,7 @@ def test_samples_may_come_in_batches(kind, labels, rng):
 
         data = tf.data.Dataset.from_tensor_slices((x, x[:, 0]) if labels else x)
         data = data.batch(16).repeat()
-    (chosen,) = exporting._samples(model, data)
+    (chosen,) = samples_of(model, data)
     np.testing.assert_array_equal(chosen, np.concatenate([x, x[:30]]))
 
 
@@ -443,7 +443,7 @@ def test_bad_surroundings(tmp_path, monkeypatch):
         keras_sre.export(half, tmp_path / "model.tflite")
     with pytest.raises(ValueError, match='"keras-sre\\[export\\]"'):
         formats.require("no_such_package")
-    monkeypatch.setattr(exporting.keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow"):
         keras_sre.export(model, tmp_path / "model.tflite")
 

@@ -109,6 +109,10 @@ def input_structure(model):
     return model.input
 
 
+def input_names(model):
+    return [tensor.name for tensor in model.inputs]
+
+
 def _signature(model, batch):
     import tensorflow as tf
 

@@ -56,7 +56,7 @@ def has_kernel(x, config):
     # At most, as the adjoint of a "valid" convolution pads.
     spatial = map(operator.add, spatial, config.spans)
     written = batch * math.prod(spatial) * x.shape[-1] * len(config.rings)
-    if not 0 < written <= MAX_ELEMENTS or is_distributed():
+    if written > MAX_ELEMENTS or is_distributed():
         return False
     return _on_gpu()
 
