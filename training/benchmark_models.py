@@ -4,7 +4,7 @@ The first step, most of which is compilation, and the peak memory can be
 measured only once in a process: each network has one of its own for them.
 Ratios are to the faster of the plain network with XLA off and on.
 
-What no ring network can beat is the time of its products alone: the pointwise
+What this form cannot beat is the time of its products alone: the pointwise
 product of each of its convolutions, and in training the two of the gradient.
 """
 
