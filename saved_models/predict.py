@@ -13,6 +13,7 @@ or `test_images` as MedMNIST's do: `(n, height, width)` or `(n, height, width,
 import argparse
 import hashlib
 import json
+import os
 import pathlib
 import sys
 import time
@@ -154,6 +155,8 @@ def read(path, classifier, limit):
         mode = "L" if classifier.shape[-1] == 1 else "RGB"
         if image.mode.startswith(("I", "F")):  # 16 bits and more: full range
             values = np.asarray(image, "float64")
+            if not np.isfinite(values).all():
+                raise ValueError("values that are not finite")
             span = np.ptp(values) or 1.0
             values = np.rint(255 * (values - values.min()) / span)
             image = Image.fromarray(values.astype("uint8"))
@@ -207,10 +210,25 @@ def main(argv=None):
     parser.add_argument("--threads", type=int, default=1, help="(1)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)
+    for name in ("threads", "limit"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            sys.exit(f"predict.py: --{name} {value}; use 1 or more.")
+    for stream in (sys.stdout, sys.stderr):  # names of files may be any bytes
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        classifier = Classifier(args.model, args.threads)
+        _run(args)
     except ValueError as error:
         sys.exit(f"predict.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("predict.py: interrupted.")
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(args):
+    classifier = Classifier(args.model, args.threads)
     results, complaints = classify(classifier, args.inputs, args.limit)
     if args.json:
         print(json.dumps(results, indent=1))
@@ -224,6 +242,7 @@ def main(argv=None):
         if results:
             median = np.median([found["milliseconds"] for found in results])
             print(f"{len(results)} images, median {median:.2f} ms each")
+    sys.stdout.flush()
     for line in complaints:
         print(f"predict.py: {line}", file=sys.stderr)
     if complaints:

@@ -330,6 +330,7 @@ def write_run(folder, dataset="textures", root=None):
         "dataset": dataset,
         "model": "sre_resnet18",
         **settings,
+        "dataset_md5": found.md5,
         "dataset_licence": found.licence,
         "task": found.task.kind,
         "classes": list(found.classes),

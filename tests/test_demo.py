@@ -1,6 +1,7 @@
 """The page of `training/demo.py`, in a browser that turns the image."""
 
 import base64
+import hashlib
 import json
 import shutil
 import threading
@@ -273,7 +274,8 @@ def test_bad_input_is_one_line(problem, tmp_path, monkeypatch):
             **{f"{s}_images": np.zeros((4, 8, 8, 8), "uint8") for s in splits},
             **{f"{s}_labels": np.arange(4) % 2 for s in splits},
         )
-        config |= {"dataset": str(path), "size": None}
+        md5 = hashlib.md5(path.read_bytes()).hexdigest()
+        config |= {"dataset": str(path), "size": None, "dataset_md5": md5}
         (run / "config.json").write_text(json.dumps(config))
         message = "is not of images"
     with pytest.raises(SystemExit, match=message) as error:

@@ -1,9 +1,13 @@
 """Evaluation: every pose is tested, exactness saves some of the work."""
 
+import json
+
 import evaluate
 import keras
 import numpy as np
 import pytest
+import report
+from helpers import write_run
 from tasks import Task
 
 from keras_sre import SREConv2D
@@ -126,6 +130,24 @@ def test_labels_of_several_are_scored_one_by_one(sets, rng):
     scores = evaluate.predict(model, images)
     expected = np.mean((scores > 0.5) == labels)
     assert results["upright"]["accuracy"] == pytest.approx(expected)
+
+
+def test_a_twin_without_its_network_is_left_out(tmp_path, capsys):
+    run = write_run(tmp_path / "run")
+    scores = {"flipped": {"mean_accuracy": 0.5}, "model": "x", "params": 1}
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics |= scores | {"seconds_per_epoch": 1.0}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    (run / "plain").mkdir()
+    (run / "plain" / "metrics.json").write_text("{}")
+    evaluate.main([str(run), "--angles", "0"])
+    assert "upright" in capsys.readouterr().out
+
+
+def test_titles_are_not_markup(capsys):
+    report.print_rows(["parameters"], [["[b] x"]], "cells [v2]")
+    printed = capsys.readouterr().out
+    assert "cells [v2]" in printed and "[b] x" in printed
 
 
 @pytest.mark.parametrize("missing", ["config.json", "metrics.json"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -100,8 +101,10 @@ def test_predict_takes_any_image_and_says_what_it_cannot(exported, tmp_path):
     np.savez(tmp_path / "other.npz", pixels=pixels)
     np.savez(tmp_path / "objects.npz", images=np.array([{}], dtype=object))
     np.savez(tmp_path / "floats.npz", images=np.zeros((1, 8, 8)))
+    gaps = np.full((8, 8), np.nan, "float32")
+    Image.fromarray(gaps).save(tmp_path / "gaps.tiff")
     bad = ("text.png", "empty.png", "other.npz", "objects.npz", "floats.npz")
-    bad += ("absent.png",)
+    bad += ("absent.png", "gaps.tiff")
     process = predict(exported, *(tmp_path / name for name in (*good, *bad)))
     assert process.returncode == 1
     assert f"{len(good)} images" in process.stdout
@@ -114,6 +117,37 @@ def test_predict_takes_any_image_and_says_what_it_cannot(exported, tmp_path):
     for name, line in zip(bad, complaints, strict=True):
         assert name in line
     assert "Traceback" not in process.stderr
+
+
+def test_predict_stops_with_its_reader(exported, tmp_path):
+    for i in range(40):  # more than a pipe holds back
+        image = Image.fromarray(np.zeros((4, 4), "uint8"))
+        image.save(tmp_path / f"{i:0200}.png")
+    command = f"{sys.executable} {PREDICT} {exported} {tmp_path}/*.png"
+    process = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | head -n 1"],
+        capture_output=True,
+        text=True,
+    )
+    assert process.stdout.count("\n") == 1
+    assert process.stderr == "" or "rror" not in process.stderr
+
+
+def test_predict_shows_names_of_any_bytes(exported, tmp_path):
+    process = subprocess.run(
+        [sys.executable, str(PREDICT), str(exported), b"/none/bad\xff.png"],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert process.returncode == 1
+    assert b"Traceback" not in process.stderr
+    assert b"predict.py: /none/bad" in process.stderr
+
+
+@pytest.mark.parametrize("flag", ["--threads", "--limit"])
+def test_predict_counts_from_one(exported, flag):
+    process = predict(exported, "image.png", flag, 0)
+    assert process.stderr.endswith(f"{flag} 0; use 1 or more.\n")
 
 
 def test_predict_takes_no_model_without_a_normalisation(exported, tmp_path):

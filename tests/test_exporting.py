@@ -419,6 +419,14 @@ def test_an_earlier_saved_model_is_replaced_and_other_folders_not(tmp_path):
             },
             "batches hold inputs of shapes.*8, 8, 2.*9, 9, 2",
         ),
+        (
+            {"representative_data": np.full((2, 16, 16, 2), np.nan)},
+            "with NaN or infinite values",
+        ),
+        (
+            {"representative_data": np.full((2, 16, 16, 2), np.inf)},
+            "with NaN or infinite values",
+        ),
         ({"representative_data": iter(())}, r"shapes \[\]. Expected"),
         ({"representative_data": iter(np.ones((9, 16, 16, 2)))}, "Expected"),
     ],
@@ -441,11 +449,26 @@ def test_bad_surroundings(tmp_path, monkeypatch):
     half = small_network(kernel_size=3)
     with pytest.raises(ValueError, match="mixed_float16"):
         keras_sre.export(half, tmp_path / "model.tflite")
+    keras.config.set_dtype_policy("float32")
+    nested = keras.Sequential([keras.Input((16, 16, 2)), half])
+    with pytest.raises(ValueError, match="layer .* policy 'mixed_float16'"):
+        keras_sre.export(nested, tmp_path / "model.tflite")
     with pytest.raises(ValueError, match='"keras-sre\\[export\\]"'):
         formats.require("no_such_package")
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow"):
         keras_sre.export(model, tmp_path / "model.tflite")
+
+
+@pytest.mark.parametrize("name", ["my image", "bild ä", "_x", "0x", "class"])
+@pytest.mark.parametrize("suffix", [".tflite", ""])
+def test_names_that_files_cannot_hold_are_named(name, suffix, tmp_path):
+    inputs = keras.Input((8, 8, 1), name=name)
+    model = keras.Model(inputs, keras.layers.Flatten()(inputs))
+    with pytest.raises(ValueError, match=f"an input named '{name}'. In these"):
+        keras_sre.export(model, tmp_path / f"model{suffix}")
+    assert not list(tmp_path.iterdir())
+    keras_sre.export(model, tmp_path / "model.onnx")
 
 
 def test_a_part_without_a_built_in_operation_is_named(tmp_path):

@@ -23,6 +23,7 @@ from data import load_dataset
 from models import build_model
 from recipes import Recipe
 
+A_RUN = '{"dataset_md5": null}'
 TINY = {
     "recipe": "quick",
     "width": 2,
@@ -127,7 +128,7 @@ def test_an_earlier_run_is_replaced_only_by_a_complete_one(
 ):
     output = tmp_path / "run"
     output.mkdir()
-    (output / "config.json").write_text("{}")
+    (output / "config.json").write_text(A_RUN)
 
     def fail(*args):
         raise KeyboardInterrupt
@@ -136,7 +137,46 @@ def test_an_earlier_run_is_replaced_only_by_a_complete_one(
     with pytest.raises(KeyboardInterrupt):
         fit.run(RunConfig(**TINY), output, progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
-    assert (output / "config.json").read_text() == "{}"
+    assert (output / "config.json").read_text() == A_RUN
+
+
+@pytest.mark.parametrize("content", ["{}", '{"name": "my app"}', "no JSON", ""])
+def test_other_folders_with_a_config_are_left_alone(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ValueError, match="exists and is not a run directory"):
+        fit.run(RunConfig(**TINY), tmp_path, progress=False)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_a_link_is_written_through(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    for words in ("first", "second"):
+        with run_directory.complete_directory(
+            tmp_path / "link", _settings()
+        ) as folder:
+            run_directory.write_json(folder / "config.json", {"dataset_md5": 0})
+            (folder / "words.txt").write_text(words)
+        assert (tmp_path / "disk" / "words.txt").read_text() == words
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", "link"]
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_numbers_that_are_none_are_null_in_json(tmp_path):
+    metrics = {"auc": float("nan"), "per_angle": [np.inf, 0.5], "seed": 1}
+    run_directory.write_json(tmp_path / "metrics.json", metrics)
+    text = (tmp_path / "metrics.json").read_text()
+    expected = {"auc": None, "per_angle": [None, 0.5], "seed": 1}
+    assert json.loads(text) == expected
+    found = run_directory.read_metrics(tmp_path)
+    assert np.isnan([found["auc"], found["per_angle"][0]]).all()
+    assert found["per_angle"][1] == 0.5 and found["seed"] == 1
+
+
+def test_a_relative_root_is_kept_as_an_absolute_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert RunConfig(root="data").root == str(tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -159,6 +199,16 @@ def test_an_earlier_run_is_replaced_only_by_a_complete_one(
         (["--harmonics", "4"], "order 4 for kernel_size=(3, 3)"),
         (["--harmonic-fraction", "2"], "2.0, 2.0, 2.0). Expected 0 to 1"),
         (["--harmonic-fraction", "1", "0"], "fraction with 2 numbers"),
+        (
+            ["--model", "resnet18", "--num-rings", "9", "1", "1", "1"],
+            "--num-rings with --model resnet18, which has no rings",
+        ),
+        (
+            ["--model", "resnet18", "--ring-profile", "hard"],
+            "--ring-profile with --model resnet18, which has no rings",
+        ),
+        (["--seeds", "1", "2", "1"], "--seeds 1 2 1, one of them twice"),
+        (["--seeds", "1", "2", "--seed", "7"], "--seed 7 and --seeds 1 2"),
         (
             ["--dataset", "adrenalmnist3d", "--model", "resnet18"],
             "adrenalmnist3d, which has 3 spatial axes",
@@ -365,7 +415,7 @@ def test_unfinished_runs_are_neither_lost_nor_mixed_up(tmp_path):
 def test_a_run_stopped_at_its_very_end_can_be_resumed(tmp_path, monkeypatch):
     output = tmp_path / "run"
     output.mkdir()
-    (output / "config.json").write_text("{}")
+    (output / "config.json").write_text(A_RUN)
     rename = pathlib.Path.rename
 
     def stopping(path, target):

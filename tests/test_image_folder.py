@@ -172,10 +172,12 @@ def test_what_is_left_out_is_named(folder):
     (folder / "long" / ".hidden.png").write_text("x")
     (folder / "long" / "deeper").mkdir()
     (folder / "readme").write_text("x")
+    (folder / "long" / "link.png").symlink_to(folder / "nowhere.png")
     dataset = load_dataset(str(folder))
     assert sum(map(sum, dataset.found.counts.values())) == 20
-    (line,) = (n for n in dataset.found.lines if n.startswith("Left out, 5"))
-    for name in ("broken.png", "cut.png", "notes.txt", "deeper", "readme"):
+    (line,) = (n for n in dataset.found.lines if n.startswith("Left out, 6"))
+    names = "broken.png", "cut.png", "notes.txt", "deeper", "readme", "link.png"
+    for name in names:
         assert name in line
     assert "hidden" not in line and "\n" not in line
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ import fit
 import keras
 import numpy as np
 import pytest
+import run_directory
 import small_network
 from config import RunConfig
 from data import load_dataset
@@ -132,6 +134,62 @@ def test_a_run_is_evaluated_from_anywhere(finished_run, capsys):
     metrics = json.loads((run / "metrics.json").read_text())
     shown = f"{100 * metrics['upright']['accuracy']:.1f} %"
     assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", [evaluate, export])
+def test_data_that_have_changed_are_not_those_of_the_run(
+    finished_run, script, tmp_path
+):
+    run, _ = finished_run
+    moved = shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    photos = shutil.copytree(config["dataset"], tmp_path / "photos")
+    config["dataset"] = str(photos)
+    (moved / "config.json").write_text(json.dumps(config))
+    evaluate.main([str(moved), "--angles", "0"])  # as they were, elsewhere
+    shutil.copytree(photos / "dark", photos / "bright")
+    with pytest.raises(SystemExit, match="photos has MD5 .* or train anew"):
+        script.main([str(moved)])
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_a_run_on_changed_data_is_another_run(kind, tmp_path):
+    path = tmp_path / "cells"
+    if kind == "npz":
+        path = npz(tmp_path / "cells.npz")
+    else:
+        class_folder(path)
+    before = RunConfig(str(path)).settings()
+    assert RunConfig(str(path)).settings() == before
+    assert before["dataset_md5"] == load_dataset(str(path)).md5
+    if kind == "npz":
+        npz(path, counts=(12, 4, 4))
+    else:
+        save(path / "round" / "new.png", np.zeros((8, 8), "uint8"))
+    with run_directory.complete_directory(tmp_path / "run", before) as folder:
+        run_directory.write_json(folder / "config.json", before)
+        run_directory.write_json(folder / "metrics.json", {})
+    now = RunConfig(str(path)).settings()
+    assert run_directory.finished_results(tmp_path / "run", before) == [{}]
+    assert run_directory.finished_results(tmp_path / "run", now) is None
+
+
+@needs_export
+def test_files_beside_one_another_keep_their_descriptions(
+    finished_run, tmp_path
+):
+    run, _ = finished_run
+    folder = shutil.copytree(run, tmp_path / "run")
+    described = (folder / "model.json").read_text()
+    found = export.run(folder, "onnx", score=False)
+    assert (folder / "model.json").read_text() == described
+    beside = json.loads((folder / "model.onnx.json").read_text())
+    assert beside["sha256"] == found["sha256"] and beside["format"] == "onnx"
+    config = (folder / "config.json").read_text()
+    with pytest.raises(ValueError, match="place of .*config.json, which is of"):
+        export.run(folder, "litert", output=folder / "config.tflite")
+    assert (folder / "config.json").read_text() == config
+    assert not (folder / "config.tflite").exists()
 
 
 @needs_export

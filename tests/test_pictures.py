@@ -18,6 +18,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "plain").mkdir()
     config = {"dataset": "textures", "root": None, "size": 32, "limit": 12}
+    config["dataset_md5"] = None
     (folder / "config.json").write_text(json.dumps(config))
     dataset = load_dataset("textures", size=32, limit=12)
     for name, place in (("sre_resnet18", "."), ("resnet18", "plain")):

@@ -3,12 +3,12 @@
 import csv
 import dataclasses
 
-import config
 import evaluate
 import fit
 import pytest
 import suite
 from config import RunConfig
+from own_images import npz
 from run_directory import finished_results
 
 TINY = {
@@ -153,12 +153,10 @@ def test_finished_runs_are_skipped_and_all_are_in_the_table(
     assert "±" in markdown[2]
 
 
-def test_runs_of_a_path_are_named_by_its_end(tmp_path, monkeypatch):
+def test_runs_of_a_path_are_named_by_its_end(tmp_path):
     """They stay in the output, wherever the data are."""
-    monkeypatch.setattr(config, "is_path", lambda name: True)
-    monkeypatch.setattr(config, "own_size", lambda name: None)
-    monkeypatch.setattr(config, "rank_of", lambda name: 2)
-    path = tmp_path / "data" / "cells.npz"
+    (tmp_path / "data").mkdir()
+    path = npz(tmp_path / "data" / "cells.npz")
     settings = RunConfig(dataset=str(path), **TINY)
     folders = []
 

@@ -150,6 +150,8 @@ def main(argv=None):
                 write_json(output, report)
     except (ValueError, OSError) as error:
         sys.exit(f"benchmark.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("benchmark.py: interrupted.")
 
 
 if __name__ == "__main__":

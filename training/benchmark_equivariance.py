@@ -19,8 +19,8 @@ import pathlib
 import keras
 import numpy as np
 import textures
-from data import load_dataset
 from data import scale
+from finished_run import read_data
 from finished_run import read_run
 from run_directory import CONFIG
 from scipy import ndimage
@@ -87,9 +87,7 @@ def _trained(runs):
     errors = {}
     for folder in tqdm(list(map(pathlib.Path, runs)), "networks", leave=False):
         config, model = read_run(folder, [CONFIG])
-        dataset = load_dataset(
-            config["dataset"], config["root"], config["size"]
-        )
+        dataset = read_data(folder, config)
         images, _ = dataset.splits["test"]
         # Logits: probabilities hide changes.
         model.get_layer("predictions").activation = keras.activations.linear

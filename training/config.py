@@ -5,6 +5,7 @@ import os
 
 from data import check_name
 from data import is_path
+from data import own_checksum
 from data import own_size
 from data import rank_of
 from models import MODELS
@@ -21,6 +22,7 @@ LOGS = ("tensorboard", "wandb")
 TESTED_ON = ("test", "val")
 DISTRIBUTIONS = ("none", "data", "multi-host")
 PER_STAGE = ("kernel_sizes", "num_rings", "harmonic_fraction")
+RING_SETTINGS = (*PER_STAGE, "ring_profile", "harmonics")
 FROM_RECIPE = (
     "size",
     "width",
@@ -72,6 +74,8 @@ class RunConfig:
         for name in (*PER_STAGE, "harmonics"):
             if getattr(self, name) is not None:
                 setattr(self, name, tuple(getattr(self, name)))
+        if self.root:
+            self.root = os.path.abspath(os.path.expanduser(self.root))
         if self.harmonic_fraction and len(self.harmonic_fraction) == 1:
             self.harmonic_fraction *= 4  # one number for all stages
         sizes = SIZES
@@ -154,6 +158,8 @@ class RunConfig:
         """Returns what decides the result: all but where it is computed."""
         settings = dataclasses.asdict(self)
         del settings["root"], settings["distribute"]
+        if md5 := own_checksum(self.dataset):
+            settings["dataset_md5"] = md5
         return settings
 
 

@@ -114,6 +114,11 @@ def default_size(name):
     return None
 
 
+def own_checksum(name):
+    """Returns the MD5 that a user's data have now, `None` of a known set."""
+    return _reader(name).checksum(name) if is_path(name) else None
+
+
 def _reader(path):
     """Returns the module that reads a user's data."""
     if os.path.isdir(path):

@@ -26,10 +26,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import evaluate
 import keras
 import numpy as np
-from data import load_dataset
 from data import scale
 from feature_map import feature_map
 from finished_run import folders_of_both
+from finished_run import read_data
 from finished_run import read_network
 from finished_run import read_run
 from run_directory import CONFIG
@@ -71,8 +71,7 @@ def build(run):
     _, twin = folders_of_both(run)
     config, network = read_run(run, [CONFIG])
     networks = {"rings": network, "plain": read_network(twin / MODEL)}
-    which = "dataset", "root", "size", "limit"
-    dataset = load_dataset(*(config[name] for name in which))
+    dataset = read_data(run, config)
     if len(dataset.image_shape) != 3 or dataset.task.multi_label:
         raise ValueError(f"{run} is not of images with one label each.")
     with tempfile.TemporaryDirectory(dir=run, prefix=".demo-") as temporary:

@@ -23,10 +23,11 @@ import numpy as np
 import report
 import tqdm
 from data import SPLITS
-from data import load_dataset
 from data import scale
 from distribute import ONE_DEVICE
+from finished_run import read_data
 from finished_run import read_run
+from run_directory import MODEL
 
 from keras_sre import transforms
 
@@ -187,7 +188,7 @@ def main(argv=None):
         results = [
             _evaluate_again(folder, args)
             for folder in (args.run, args.run / "plain")
-            if folder == args.run or folder.is_dir()
+            if folder == args.run or (folder / MODEL).is_file()
         ]
         title = f"{args.run}: accuracy, split {args.split}"
         report.print_table(results, title)
@@ -199,12 +200,7 @@ def main(argv=None):
 
 def _evaluate_again(folder, args):
     config, metrics, model = read_run(folder)
-    dataset = load_dataset(
-        config["dataset"],
-        args.root or config["root"],
-        config["size"],
-        config["limit"],
-    )
+    dataset = read_data(folder, config, args.root)
     tested = evaluate(
         model,
         *dataset.splits[args.split],

@@ -5,8 +5,9 @@
     python training/export.py RUN_DIR --format onnx --output model.onnx
 
 writes `RUN_DIR/model.tflite` (`model_int8.tflite`, `model.onnx`,
-`saved_model/`) and a JSON file of the same name beside it: labels, input,
-normalisation, scores, licence of the data. The file is run in its own runtime:
+`saved_model/`) and a JSON file beside it (`model.json`, `model_int8.json`,
+`model.onnx.json`, `saved_model.json`): labels, input, normalisation, scores,
+licence of the data. The file is run in its own runtime:
 compared with Keras on training images, which calibrate 8-bit integers as well,
 and scored on the test split, upright and turned. `saved_models/predict.py` runs
 a LiteRT file with its JSON.
@@ -22,13 +23,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import evaluate
 import keras
 import numpy as np
-from data import load_dataset
 from data import scale
+from finished_run import read_data
 from finished_run import read_run
 from report import tested_on
 from rich import console
+from rich import markup
 from rich import table
 from run_directory import checksum
+from run_directory import read_json
 from run_directory import write_json
 
 import keras_sre
@@ -93,13 +96,11 @@ def run(
             compared with Keras on training images in any case.
     """
     folder = pathlib.Path(folder)
+    suffix = f"_{quantization}" if quantization else ""
+    output = pathlib.Path(output or folder / FORMATS[format].format(suffix))
+    side_car = _side_car(output, format)
     config, metrics, model = read_run(folder)
-    dataset = load_dataset(
-        config["dataset"],
-        root or config["root"],
-        config["size"],
-        config["limit"],
-    )
+    dataset = read_data(folder, config, root)
     images = dataset.splits["train"][0]
     if uint8_input and images.dtype != np.uint8:
         raise ValueError(
@@ -112,8 +113,6 @@ def run(
         pixels = keras.Input(dataset.image_shape, dtype="uint8", name="pixels")
         scaled = keras.layers.Rescaling(1 / 127.5, -1)(pixels)
         model = keras.Model(pixels, model(scaled), name=model.name)
-    suffix = f"_{quantization}" if quantization else ""
-    output = pathlib.Path(output or folder / FORMATS[format].format(suffix))
     report = keras_sre.export(
         model,
         output,
@@ -149,8 +148,28 @@ def run(
         "keras": {name: metrics[name] for name in ("upright", "rotated")},
         "keras_split": tested_on([metrics]),
     }
-    write_json(output.with_name(f"{output.stem}.json"), description)
+    write_json(side_car, description)
     return description
+
+
+def _side_car(output, format):
+    """Returns the path of the JSON file, which takes the place of no other.
+
+    Raises:
+        ValueError: if it would.
+    """
+    name = output.stem if format == "litert" else output.name
+    path = output.with_name(f"{name}.json")
+    try:
+        foreign = "sha256" not in read_json(path)
+    except ValueError:  # there is none, or it is damaged
+        foreign = False
+    if foreign:
+        raise ValueError(
+            f"Received --output {output}, whose description would take the "
+            f"place of {path}, which is of something else. Choose a new name."
+        )
+    return path
 
 
 def _normalisation(dataset, uint8_input):
@@ -184,7 +203,8 @@ def _scores(exported, dataset, config):
 
 
 def print_description(description):
-    grid = table.Table(title=f"{description['dataset']}, test split")
+    title = f"{description['dataset']}, test split"
+    grid = table.Table(title=markup.escape(title))
     for column in ("", "upright", "rotated mean", "rotated worst"):
         grid.add_column(column, justify="left" if not column else "right")
     name = description["quantization"] or description["format"]

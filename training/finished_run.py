@@ -3,6 +3,7 @@
 import zipfile
 
 import keras
+from data import load_dataset
 from run_directory import CONFIG
 from run_directory import METRICS
 from run_directory import MODEL
@@ -28,6 +29,32 @@ def read_run(folder, files=(CONFIG, METRICS)):
             raise ValueError(f"{folder} is no run directory: no {name}.")
     contents = [read_json(folder / name) for name in files]
     return *contents, read_network(folder / MODEL)
+
+
+def read_data(folder, config, root=None):
+    """Returns the `Dataset` that a run was trained on.
+
+    Args:
+        folder: `pathlib.Path` of the run.
+        config: what its `config.json` holds.
+        root: folder of the MedMNIST files; `None` is the run's.
+
+    Raises:
+        ValueError: one line, if it cannot be had, or has changed since.
+    """
+    dataset = load_dataset(
+        config["dataset"],
+        root or config["root"],
+        config["size"],
+        config["limit"],
+    )
+    if dataset.md5 != config["dataset_md5"]:
+        raise ValueError(
+            f"The data of {folder} have changed: {config['dataset']} has MD5 "
+            f"{dataset.md5}, not {config['dataset_md5']}. Labels and splits "
+            "may be others than in training. Restore the data, or train anew."
+        )
+    return dataset
 
 
 def folders_of_both(run):

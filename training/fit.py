@@ -53,6 +53,7 @@ import report
 import suite
 from config import DISTRIBUTIONS
 from config import LOGS
+from config import RING_SETTINGS
 from config import RunConfig
 from data import load_dataset
 from data import short_name
@@ -65,6 +66,7 @@ from hosts import supervise
 from loop import best_epoch
 from loop import remove_progress
 from loop import train
+from models import PLAIN_MODELS
 from models import has_twin
 from models import model_of
 from models import twin_of
@@ -299,6 +301,7 @@ def _run(args):
         args.pop(n) for n in ("coordinator", "num_processes", "process_id")
     ]
     twin = args["model"] is None
+    _check_flags(args, seeds)
     many = which or seeds or compare or len(datasets or ()) > 1
     if args["distribute"] == "multi-host":
         if many:
@@ -327,6 +330,28 @@ def _run(args):
         print(f"Model, metrics and plots: {output}")
         if not config.split:
             print(f"For devices: {_export(pathlib.Path(output))}")
+
+
+def _check_flags(args, seeds):
+    """Raises `ValueError` for settings that would have no effect."""
+    if args["model"] in PLAIN_MODELS:
+        for name in RING_SETTINGS:
+            if args[name] is not None:
+                raise ValueError(
+                    f"Received --{name.replace('_', '-')} with --model "
+                    f"{args['model']}, which has no rings. Leave it out, or "
+                    "choose an sre_ model."
+                )
+    if seeds and "seed" in args:
+        raise ValueError(
+            f"Received --seed {args['seed']} and --seeds "
+            f"{' '.join(map(str, seeds))}. Give one of the two."
+        )
+    if len(set(seeds or ())) < len(seeds or ()):
+        raise ValueError(
+            f"Received --seeds {' '.join(map(str, seeds))}, one of them twice. "
+            "Give each once."
+        )
 
 
 def _export(output):

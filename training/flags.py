@@ -1,5 +1,7 @@
 """The settings of a run as flags, alike in every script that trains."""
 
+import argparse
+
 from models import MODELS
 
 
@@ -79,7 +81,7 @@ def add_settings(parser):
         action="store_true",
         help="also turn and mirror the training images, by every angle",
     )
-    add("--seed", type=int, default=1, help="(1)")
+    add("--seed", type=int, default=argparse.SUPPRESS, help="(1)")
     add("--precision", default="float32", help="float32, mixed_bfloat16, ...")
     add(
         "--interpolation",

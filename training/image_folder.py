@@ -50,6 +50,12 @@ def num_images(path, split):
     return len(_split(files)[split])
 
 
+def checksum(path):
+    """Returns the MD5 of the names and sizes of all images."""
+    files, _, _ = _list(pathlib.Path(path))
+    return _md5(pathlib.Path(path), files)
+
+
 def load(path, size, progress=False):
     """Returns the `Dataset` of a folder.
 
@@ -123,6 +129,8 @@ def _list(path):
                 for file in _visible(folder):
                     if file.is_dir():
                         others[file] = "a folder within that of a class"
+                    elif not file.exists():
+                        others[file] = "a link to what is not there"
                     elif file.suffix.lower() in suffixes or not file.suffix:
                         files.append(_File(file, folder.name, split))
                     else:

@@ -33,6 +33,12 @@ def num_images(path, split):
         return len(_labels(archive)[split][-1])
 
 
+def checksum(path):
+    """Returns the MD5 of the file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
 def load(path, size, progress=False):
     """Returns the `Dataset` of a file.
 
@@ -197,15 +203,13 @@ def _describe(archive, splits, value_range):
         else "Split: as the arrays; val is a tenth of each class of train, the "
         "same on every machine, for every --seed."
     )
-    with open(archive.path, "rb") as file:
-        md5 = hashlib.file_digest(file, "md5").hexdigest()
     totals = {split: len(labels) for split, (_, labels) in splits.items()}
     return Dataset(
         pathlib.Path(archive.path).stem,
         splits,
         tuple(map(str, range(count))),
         Task("multi-label, binary-class") if several else Task(),
-        md5,
+        checksum(archive.path),
         value_range=value_range,
         found=Found(totals, counts, lines),
     )

@@ -24,10 +24,10 @@ import keras
 import numpy as np
 import pareto
 import plots
-from data import load_dataset
 from data import scale
 from feature_map import feature_map
 from finished_run import folders_of_both
+from finished_run import read_data
 from finished_run import read_network
 from finished_run import read_run
 from matplotlib import animation
@@ -53,8 +53,7 @@ def draw(run, image=None):
     """
     folders = folders_of_both(run)
     config, network = read_run(run, [CONFIG])
-    which = "dataset", "root", "size", "limit"
-    dataset = load_dataset(*(config[name] for name in which))
+    dataset = read_data(run, config)
     results = [read_metrics(folder) for folder in folders]
     plots.plot_run(results, dataset, run)
     if len(dataset.image_shape) == 3 and not dataset.task.multi_label:

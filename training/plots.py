@@ -157,7 +157,7 @@ def plot_sheet(results, models, dataset, path):
         layout="constrained",
         squeeze=False,
     )
-    low, high = images.min(), images.max()
+    low, span = images.min(), np.ptp(images) or 1
     for column, angle in enumerate(SHEET_ANGLES):
         turned = transforms.rotate(images, angle)
         guesses = [
@@ -165,8 +165,8 @@ def plot_sheet(results, models, dataset, path):
         ]
         for row, image in enumerate(turned):
             panel = panels[row, column]
-            shown = np.clip((image - low) / (high - low), 0, 1).squeeze()
-            panel.imshow(shown, cmap="gray" if shown.ndim == 2 else None)
+            shown = np.clip((image - low) / span, 0, 1)
+            panel.imshow(shown, cmap="gray" if shown.shape[-1] == 1 else None)
             panel.set(xticks=[], yticks=[])
             for number, guess in enumerate(guesses):
                 right = np.array_equal(guess[row], labels[row])

@@ -1,6 +1,7 @@
 """The tables of a run and of a suite."""
 
 from rich import console
+from rich import markup
 from rich import table
 
 COLUMNS = (
@@ -59,12 +60,12 @@ def to_markdown(frame):
 
 def print_rows(header, rows, title, width=96):
     """Prints a table of text."""
-    grid = table.Table(title=title)
+    grid = table.Table(title=markup.escape(title))
     for column in header:
         left = column in ("data set", "model", "state")
         grid.add_column(column, justify="left" if left else "right")
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(markup.escape, row))
     console.Console(width=max(width, console.Console().width)).print(grid)
 
 

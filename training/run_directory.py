@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 
@@ -31,9 +32,9 @@ def complete_directory(path, settings, resume=False):
             run, is being written by another process, or what is there was
             made with other settings or would be lost.
     """
-    path = path.absolute()
+    path = path.resolve()  # what a link leads to, not the link
     if path.exists() and not (
-        path.is_dir() and ((path / CONFIG).exists() or not any(path.iterdir()))
+        path.is_dir() and (_is_run(path) or not any(path.iterdir()))
     ):
         raise ValueError(
             f"Received --output {path}, which exists and is not a run "
@@ -48,6 +49,14 @@ def complete_directory(path, settings, resume=False):
         finally:
             if not has_progress(folder):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_run(path):
+    """Returns whether a folder is a finished run; others have a config, too."""
+    try:
+        return "dataset_md5" in read_json(path / CONFIG)
+    except ValueError:
+        return False
 
 
 @contextlib.contextmanager
@@ -138,7 +147,9 @@ def finished_results(path, settings, with_twin=False):
 
 
 def read_metrics(folder):
-    return read_json(folder / METRICS)
+    metrics = read_json(folder / METRICS)
+    known = _map_values(metrics, lambda x: math.nan if x is None else x)
+    return Content(known, metrics.path)
 
 
 class Content(dict):
@@ -174,7 +185,22 @@ def checksum(path):
 
 
 def write_json(path, content):
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    """Writes JSON, which has no numbers that are none: those become `null`."""
+
+    def known(x):
+        return None if isinstance(x, float) and not math.isfinite(x) else x
+
+    content = _map_values(content, known)
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _map_values(content, function):
+    """Returns the content of a JSON file with each of its values replaced."""
+    if isinstance(content, dict):
+        return {k: _map_values(v, function) for k, v in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_map_values(value, function) for value in content]
+    return function(content)
 
 
 def write_text(path, text):

@@ -33,7 +33,7 @@ def make_configs(settings, which, datasets, seeds):
         settings: dict of the settings that they have in common.
         which: `None` or one of `SUITES`.
         datasets: names, or `None` for all of the suite (else textures).
-        seeds: ints, or `None` for the one in `settings`.
+        seeds: ints, or `None` for the one in `settings` (1).
     """
     if which:
         ranks = {"2d": (2,), "3d": (3,), "all": (2, 3)}[which]
@@ -50,7 +50,6 @@ def make_configs(settings, which, datasets, seeds):
             f"Received --dataset with two of the name {twice[0]}, of which one "
             "would take the other's place. Rename a folder or file."
         )
-    settings = {k: v for k, v in settings.items() if k != "seed" or not seeds}
     return [
         RunConfig(dataset=name, **settings, **seed).resolve()
         for name in datasets or ["textures"]

@@ -8,6 +8,7 @@ your own, replace the second cell.
 """
 
 # %% What is needed: Keras, and the layers that take the place of its own.
+import argparse
 import os
 import pathlib
 import tempfile
@@ -20,6 +21,11 @@ import textures
 
 import keras_sre
 from keras_sre import transforms
+
+# There is nothing to set, but --help. (A notebook has arguments of its own.)
+argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+).parse_known_args()
 
 EPOCHS = 15
 ANGLES = range(0, 360, 30)

@@ -1,5 +1,8 @@
 """What can be exported, and to where."""
 
+import keyword
+import re
+
 import keras
 
 
@@ -31,11 +34,21 @@ def check(model, path, format, quantization, representative_data):
             "Received quantization='int8' without representative_data. Give "
             "about a hundred inputs, scaled as in training, to calibrate with."
         )
-    if any(layer.compute_dtype != "float32" for layer in model.layers):
-        raise ValueError(
-            f"Received a model of dtype policy {model.dtype_policy.name!r}. "
-            "Load its weights into a float32 model and export that."
-        )
+    for layer in model._flatten_layers(include_self=False):
+        if layer.compute_dtype != "float32":
+            raise ValueError(
+                f"Received a model whose layer {layer.name!r} has the dtype "
+                f"policy {layer.dtype_policy.name!r}. Load the weights into a "
+                "model that is float32 throughout and export that."
+            )
+    for tensor in model.inputs:
+        if format != "onnx" and not _is_argument(tensor.name):
+            raise ValueError(
+                f"Received a model with an input named {tensor.name!r}. In "
+                "these files a name is a letter, then letters, digits and any "
+                "of _.-, and no keyword of Python. Rename the input: "
+                "keras.Input(..., name=...)."
+            )
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     if format == "litert" and any(None in shape[1:] for shape in shapes):
         raise ValueError(
@@ -56,6 +69,12 @@ def check(model, path, format, quantization, representative_data):
             f"Received path={path}, a file, for a SavedModel, which is a "
             "directory. Choose a new name."
         )
+
+
+def _is_argument(name):
+    """Returns whether TensorFlow takes a name for an argument of a file."""
+    fits = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name)
+    return bool(fits) and not keyword.iskeyword(name)
 
 
 def _is_nested(model):

@@ -37,10 +37,18 @@ def samples_of(model, data):
             f"{[array.shape for array in samples]}. Expected {expected}."
         )
     step = -(-len(samples[0]) // MOST_SAMPLES)
-    return [
+    samples = [
         array[::step].astype(keras.backend.standardize_dtype(tensor.dtype))
         for array, tensor in zip(samples, model.inputs, strict=True)
     ]
+    for array in samples:
+        if not np.isfinite(array).all():
+            raise ValueError(
+                "Received representative_data with NaN or infinite values. "
+                "Expected inputs as the model will see them, all of them "
+                "numbers: drop or repair the others."
+            )
+    return samples
 
 
 def _first_of_batches(batches):
