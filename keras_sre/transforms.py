@@ -167,8 +167,9 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
         NumPy array of the shape and dtype of `images`.
 
     Raises:
-        ValueError: for an array that holds no images, for an unknown
-            interpolation or fill mode, and for a `fill_value` that images of
+        ValueError: for an array that holds no images, matrices of another
+            shape or that are no numbers, an unknown interpolation or fill
+            mode, and a `fill_value` that is no number or that images of
             integers cannot hold.
 
     Example:
@@ -187,12 +188,12 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
             f"Received an array of shape {images.shape}. Expected images, "
             "(n, height, width, channels)."
         )
+    matrices = _check_matrices(matrices, len(images))
+    fill_value = finite_float(fill_value, "fill_value")
     if not images.size:
         return images.copy()
-    matrices = np.broadcast_to(matrices, (len(images), 8)).astype("float32")
     dtype = images.dtype
     if dtype.kind in "iu":
-        fill_value = finite_float(fill_value, "fill_value")
         limits = np.iinfo(dtype)
         if not limits.min <= fill_value <= limits.max:
             raise ValueError(
@@ -221,6 +222,21 @@ def affine(images, matrices, interpolation, fill_mode, fill_value=0.0):
         near = np.isclose(outputs, whole, rtol=2e-7, atol=1e-4)
         outputs = np.where(near, whole, outputs)
     return outputs.astype(dtype, copy=False)
+
+
+def _check_matrices(matrices, count):
+    """Returns matrices as a float32 array of shape `(count, 8)`."""
+    try:
+        array = np.asarray(matrices, "float32")
+        fits = array.shape in ((8,), (1, 8), (count, 8))
+    except (TypeError, ValueError):
+        fits = False
+    if not fits or not np.isfinite(array).all():
+        raise ValueError(
+            f"Received matrices={matrices!r}. Expected finite numbers of shape "
+            f"(8,) or ({count}, 8), one row for each image."
+        )
+    return np.broadcast_to(array, (count, 8))
 
 
 def _moved(images, matrices, fill_mode, fill_value):
@@ -256,7 +272,7 @@ def flip(images, direction):
            [0., 1.]])
     """
     axes = FLIPS.get(np.ndim(images) - 2, {})
-    if direction not in axes:
+    if not isinstance(direction, str) or direction not in axes:
         raise ValueError(
             f"Received direction={direction!r} for an array of shape "
             f"{np.shape(images)}. Expected 'vertical' or 'horizontal' and, "
@@ -276,6 +292,9 @@ def mask_ball(images):
     Returns:
         NumPy array of the shape and dtype of `images`.
 
+    Raises:
+        ValueError: for an array without spatial axes.
+
     Example:
 
     >>> mask_ball(np.ones((1, 3, 3, 1)))[0, ..., 0]
@@ -289,6 +308,11 @@ def mask_ball(images):
            [0., 1., 1., 0.]])
     """
     images = np.asarray(images)
+    if images.ndim < 3:
+        raise ValueError(
+            f"Received an array of shape {images.shape}. Expected "
+            "(n, *spatial, channels)."
+        )
     spatial = images.shape[1:-1]
     distances = [
         (np.arange(size) - (size - 1) / 2) / (size / 2) for size in spatial

@@ -71,12 +71,11 @@ def positive_floats(value, rank, name):
         values = () if isinstance(value, str) else tuple(map(float, value))
     except (TypeError, ValueError):
         values = ()
-    if len(values) != rank or not all(
-        math.isfinite(v) and v > 0 for v in values
-    ):
+    if len(values) != rank or not all(1e-30 < v < 1e30 for v in values):
         raise ValueError(
             f"Received {name}={value!r}. Expected None, or {_count(rank)} "
-            "positive float(s): the size of a voxel along each spatial axis."
+            "positive float(s): the size of a voxel along each spatial axis, "
+            "between 1e-30 and 1e30."
         )
     return values
 
@@ -131,7 +130,7 @@ def fractions_per_stage(value, count, name, axis="stage"):
 
 def one_of(value, allowed, name):
     """Returns `value`, or raises a `ValueError` if it is not in `allowed`."""
-    if value not in allowed:
+    if not any(isinstance(value, type(x)) and value == x for x in allowed):
         raise ValueError(
             f"Received {name}={value!r}. Expected one of "
             f"{', '.join(map(repr, allowed))}."

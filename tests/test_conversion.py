@@ -365,9 +365,12 @@ def test_a_layer_called_by_keyword_is_replaced():
     assert type(convert(model).get_layer("c")) is SREConv2D
 
 
-def test_what_is_wrapped_is_named():
+@pytest.mark.parametrize(
+    "part", [layers.Conv2D(3, 3), keras.Sequential([layers.Conv2D(3, 3)])]
+)
+def test_what_is_wrapped_is_named(part):
     inputs = keras.Input((4, 8, 8, 2))
-    wrapped = layers.TimeDistributed(layers.Conv2D(3, 3), name="frames")
+    wrapped = layers.TimeDistributed(part, name="frames")
     report = convert(keras.Model(inputs, wrapped(inputs))).conversion_report
     (row,) = report.layers
     assert row.name == "frames" and "wraps" in row.reason
@@ -496,6 +499,72 @@ def test_a_compiled_model_stays_compiled():
     for model in (small_cnn(), keras.Sequential(small_cnn().layers)):
         model.compile("adam", "mse")
         assert convert(model).compiled
+
+
+def squares(y, predicted):
+    return keras.ops.mean((y - predicted) ** 2)
+
+
+@pytest.mark.parametrize("loss", [squares, lambda y, p: squares(y, p)])
+def test_losses_need_not_be_registered(loss, rng):
+    x, y = noise(rng, 2, 9, 9, 2), noise(rng, 2, 3)
+    for model in (small_cnn(), keras.Sequential(small_cnn().layers)):
+        optimizer = keras.optimizers.SGD(0.5)
+        model.compile(optimizer, loss, metrics=[squares])
+        converted = convert(model)
+        assert model.compiled and converted.optimizer is not optimizer
+        assert float(converted.optimizer.learning_rate) == 0.5
+        found = converted.evaluate(x, y, verbose=0, return_dict=True)
+        expected = np.mean((y - to_numpy(converted(x))) ** 2)
+        assert found["squares"] == pytest.approx(expected, rel=1e-4)
+        assert found["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_what_is_added_keeps_the_precision(policy):
+    inputs = keras.Input((8, 8, 2))
+    options = {"dtype": policy}
+    x = layers.Conv2D(4, 3, strides=2, padding="same", **options)(inputs)
+    x = layers.Conv2D(4, 3, **options)(x)
+    x = layers.MaxPooling2D(3, 2, padding="same", **options)(x)
+    converted = convert(keras.Model(inputs, x), kernel_size=5)
+    assert len(converted.layers) > 5
+    for layer in converted.layers[1:]:
+        assert layer.dtype_policy.name == policy
+
+
+def test_lookups_know_their_words(rng):
+    lookup = layers.IntegerLookup()
+    lookup.adapt(np.array([3, 5, 7, 9]))
+    inputs = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(10, 4)(lookup(inputs))
+    x = layers.Conv1D(4, 3, padding="same", kernel_initializer="ones")(x)
+    model = keras.Model(inputs, x)
+    tokens = np.array([[3, 5, 7, 9, 1, 2]], "int32")
+    assert_close(convert(model)(tokens), model(tokens))
+
+
+def test_what_is_frozen_stays_frozen():
+    nested = small_cnn()
+    nested.trainable = False
+    inputs = keras.Input(nested.input_shape[1:])
+    converted = convert(keras.Model(inputs, nested(inputs)))
+    assert not converted.layers[1].trainable
+    assert not converted.trainable_weights
+
+
+def test_inputs_of_a_sequential_model_keep_their_name():
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1), name="image"), layers.Conv2D(2, 3)]
+    )
+    assert convert(model).inputs[0].name == "image"
+
+
+def test_lora_is_named():
+    layer = layers.Conv2D(4, 3)
+    model = keras.Sequential([keras.Input((8, 8, 1)), layer])
+    layer.enable_lora(2)
+    assert "has LoRA weights" in str(convert(model).conversion_report)
 
 
 def test_what_cannot_be_converted_is_named(rng):

@@ -692,7 +692,7 @@ IMAGES = noise(2, 8, 8, 3)
 @pytest.mark.parametrize(
     ("x", "options", "message"),
     [
-        (IMAGES[..., 0], {}, r"\(2, 8, 8\).*Expected \[4\] axes"),
+        (IMAGES[..., 0], {}, r"\(2, 8, 8\).*Expected 1 array\(s\) of 4 axes"),
         (noise(2, 3), {}, r"\(2, 3\).*axes"),
         (IMAGES[:0], {}, "empty batch"),
         (IMAGES * np.nan, {}, "NaN"),
@@ -722,11 +722,51 @@ def test_bad_input(x, options, message):
         equivariance_report(model, x, **options)
 
 
+def two_inputs():
+    first, second = keras.Input((8, 8, 1)), keras.Input((8, 8, 1))
+    return keras.Model([first, second], first + second)
+
+
+def test_inputs_of_different_batches():
+    with pytest.raises(ValueError, match="batches of different sizes"):
+        equivariance_report(
+            two_inputs(), [noise(3, 8, 8, 1), noise(1, 8, 8, 1)]
+        )
+    with pytest.raises(ValueError, match=r"Expected 2 array\(s\) of 4, 4 axes"):
+        equivariance_report(two_inputs(), noise(3, 8, 8, 1))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 10])
+def test_a_fixed_batch(batch):
+    """It is filled up with the first samples, which count once."""
+    inputs = keras.Input(batch_shape=(batch, 6, 6, 1))
+    x = keras.ops.reshape(layers.ReLU()(inputs), (batch, 36))
+    flat = keras.Model(inputs, x)
+    x = noise(4, 6, 6, 1)
+    loose = keras.Sequential(
+        [keras.Input((6, 6, 1)), layers.ReLU(), layers.Flatten()]
+    )
+    found = equivariance_report(flat, x, angles=(20,))
+    expected = equivariance_report(loose, x, angles=(20,))
+    assert found.grid_error == pytest.approx(expected.grid_error)
+    assert found.per_angle == pytest.approx(expected.per_angle)
+    exact = keras.Model(inputs, layers.ReLU()(inputs))
+    assert equivariance_report(exact, x, angles=()).exact
+
+
 def test_bad_model():
+    inputs = keras.Input((6,))
+    tokens = keras.Model(inputs, layers.Embedding(4, 3)(inputs))
+    with pytest.raises(ValueError, match="inputs have 2 axes. Expected one"):
+        equivariance_report(tokens, np.ones((2, 6)))
     with pytest.raises(ValueError, match="type function. Expected a Keras"):
         equivariance_report(noise, IMAGES)
 
 
 def test_bad_output():
+    inputs = keras.Input((8, 8, 1))
+    mean = keras.Model(inputs, keras.ops.mean(inputs))
+    with pytest.raises(ValueError, match="returns one number for a batch"):
+        equivariance_report(mean, noise(2, 8, 8, 1))
     with pytest.raises(ValueError, match="returns NaN"):
         report_on(layers.Rescaling(np.nan))

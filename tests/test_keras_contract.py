@@ -30,6 +30,7 @@ from keras_sre import SREConv3DTranspose
 from keras_sre import SREDepthwiseConv2D
 from keras_sre import SymmetricPooling2D
 from keras_sre import SymmetricUpsampling
+from keras_sre.applications.ring_model import RingModel
 
 DATA = pathlib.Path(__file__).parent / "data"
 
@@ -98,6 +99,20 @@ def test_nested_models_train_and_load(rng, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert type(loaded.get_layer("body").layers[0]) is SREConv2D
+    assert_same(loaded(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+@pytest.mark.parametrize("mode", ["average", "max"])
+def test_models_load_from_hdf5(mode, rng, tmp_path):
+    inputs = keras.Input((9, 9, 1))
+    x = SREConv2D(4, 3, padding="same", ring_profile="linear")(inputs)
+    x = SymmetricPooling2D(mode=mode)(x)
+    model = RingModel(inputs, keras.layers.GlobalMaxPooling2D()(x))
+    model.save(tmp_path / "model.h5")
+    loaded = keras.models.load_model(tmp_path / "model.h5")
+    assert type(loaded) is RingModel
+    x = rng.normal(size=(2, 9, 9, 1))
     assert_same(loaded(x), model(x))
 
 

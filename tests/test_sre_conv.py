@@ -90,6 +90,36 @@ def test_trains_in_half_precision(policy, rng):
         assert np.isfinite(new).all() and (new != old).any()
 
 
+@pytest.mark.parametrize("options", [{}, {"harmonics": (1,)}], ids=str)
+@pytest.mark.parametrize("profile", ["hard", "linear"])
+@pytest.mark.parametrize("value", [1500.0, 20000.0])
+def test_float16_holds_what_its_output_holds(value, profile, options, rng):
+    """CT values: sums of 62 voxels are beyond 65504, weighted ones are not."""
+    options |= {"ring_profile": profile, "padding": "same", "use_bias": False}
+    layer = SREConv3D(4, 5, dtype="mixed_float16", **options)
+    x = np.full((1, 5, 5, 5, 1), value)
+    layer.build(x.shape)
+    layer.set_weights([1e-3 * rng.normal(size=w.shape) for w in layer.weights])
+    full = SREConv3D(4, 5, **options)
+    full.build(x.shape)
+    full.set_weights(layer.get_weights())
+    assert np.abs(to_numpy(full(x))).max() < 65504
+    assert_close(layer(x), full(x), 0.01)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the others compile in any case"
+)
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # Keras'
+@pytest.mark.parametrize("profile", ["hard", "gaussian"])
+def test_torch_compiles_what_is_around_ring_layers(profile):
+    layer = SREConv2D(4, 3, ring_profile=profile, harmonics=(1,))
+    model = keras.Sequential([keras.Input((6, 6, 2)), layer])
+    model.compile("sgd", "mse", jit_compile=True)
+    history = model.fit(np.ones((2, 6, 6, 2)), np.ones((2, 4, 4, 4)), verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
 def test_replaces_conv2d_in_a_sequential_model(rng):
     model = keras.Sequential([keras.Input((12, 12, 1))])
     model.add(SREConv2D(4, (3, 3), activation="relu"))
@@ -307,6 +337,8 @@ ERRORS = [
     ({"harmonics": True}, "harmonics=True"),
     ({"harmonic_fraction": 5}, "harmonic_fraction=5"),
     ({"spacing": "12"}, "spacing='12'"),
+    ({"spacing": (1e-320, 1e-320)}, "spacing=.*between 1e-30 and 1e30"),
+    ({"padding": np.array(["same"])}, "padding=array.*Expected one of 'valid'"),
 ]
 
 

@@ -152,6 +152,11 @@ def test_config_round_trip():
     assert again.compute_output_shape((1, 5, 7, 2)) == (1, 3, 3, 2)
 
 
+def test_shapes_of_another_rank_are_an_error():
+    with pytest.raises(ValueError, match=r"shape \(2, 3\). Expected 4 axes"):
+        SymmetricPooling2D().compute_output_shape((2, 3))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -289,6 +289,10 @@ def filled(images, value):
     return transforms.affine(images, right, "nearest", "constant", value)
 
 
+def by_matrices(images, matrices):
+    return transforms.affine(images, matrices, "nearest", "constant")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -323,8 +327,16 @@ def filled(images, value):
             "fill_value=128.*-128 to 127",
         ),
         (lambda x: filled(x.astype("int64"), np.nan), "fill_value=nan"),
+        (lambda x: filled(x, "a"), "fill_value='a'"),
+        (lambda x: filled(x > 0, None), "fill_value=None"),
+        (lambda x: by_matrices(x, None), "matrices=None.*finite numbers"),
+        (lambda x: by_matrices(x, np.ones(6)), r"matrices=.*shape \(8,\)"),
+        (lambda x: by_matrices(x, np.ones((3, 8))), r"or \(2, 8\), one"),
+        (lambda x: by_matrices(x, [np.inf] * 8), "finite numbers"),
+        (lambda x: transforms.flip(x, ["vertical"]), r"direction=\['vert"),
+        (lambda x: transforms.mask_ball(x[0, 0]), r"shape \(4, 1\). Expected"),
     ],
-    ids=range(19),
+    ids=range(27),
 )
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):

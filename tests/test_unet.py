@@ -140,6 +140,19 @@ def test_mixed_precision_keeps_float32_probabilities():
     assert keras.backend.standardize_dtype(y.dtype) == "float32"
 
 
+@pytest.mark.parametrize("sizes", [(9, 9), (7, 7, 7)])
+def test_probabilities_of_channels_first_are_of_the_classes(sizes, rng):
+    arguments = {"classes": 3, "width": 2, "kernel_sizes": (3, 3)}
+    last = SREUNet(input_shape=(*sizes, 1), **arguments)
+    keras.config.set_image_data_format("channels_first")
+    first = SREUNet(input_shape=(1, *sizes), **arguments)
+    first.set_weights(last.get_weights())
+    x = rng.normal(size=(2, *sizes, 1))
+    found = to_numpy(first(np.moveaxis(x, -1, 1)))
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    assert_close(np.moveaxis(found, 1, -1), last(x))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

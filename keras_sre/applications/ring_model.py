@@ -64,6 +64,10 @@ class RingModel(keras.Model):
             pool.submit(metrics.build, *like).result()
 
 
+# HDF5 files name models without their package.
+keras.saving.get_custom_objects()["RingModel"] = RingModel
+
+
 def _is_known(target):
     """Returns whether a target shows which metrics suit it."""
     rank = getattr(getattr(target, "shape", None), "rank", None)

@@ -135,13 +135,19 @@ def SREUNet(
         )
         x = _apply_convolutions(x, filters, part, f"up{level}")
     if include_top:
+        # Keras' softmax runs along the last axis, wherever channels are.
+        activation = keras.activations.get(classifier_activation)
+        axis, dtype = blocks.channels_axis(), blocks.probabilities_dtype()
+        apart = axis == 1 and activation is keras.activations.softmax
         x = family_of(x).convolution(
             classes,
             1,
-            activation=classifier_activation,
-            dtype=blocks.probabilities_dtype(),
+            activation=None if apart else classifier_activation,
+            dtype=dtype,
             name="predictions",
         )(x)
+        if apart:
+            x = layers.Softmax(axis, dtype=dtype, name="probabilities")(x)
     if input_tensor is not None:
         inputs = keras.utils.get_source_inputs(inputs)
     model = RingModel(inputs, x, name=name)

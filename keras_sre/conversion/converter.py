@@ -1,6 +1,7 @@
 """Rebuilds a model layer by layer, with counterparts in their places."""
 
 import itertools
+import warnings
 
 import keras
 from keras import layers
@@ -9,6 +10,14 @@ from keras import tree
 from keras_sre.conversion import replacements
 from keras_sre.conversion.projection import project
 from keras_sre.conversion.report import ConvertedLayer
+
+# Their functions, and words they have learnt, are not in their configuration.
+AS_THEY_ARE = (
+    layers.Lambda,
+    layers.IntegerLookup,
+    layers.StringLookup,
+    layers.TextVectorization,
+)
 
 
 class Converter:
@@ -39,30 +48,36 @@ class Converter:
         if isinstance(model, keras.Sequential):
             converted = self._convert_sequential(model)
         else:
-            converted = keras.models.clone_model(
+            converted = self._convert_functional(model)
+        if not model.trainable:
+            converted.trainable = False
+        if model.compiled:
+            _compile_alike(converted, model)
+        self._recorded, self._prefix, self._names = outer
+        return converted
+
+    def _convert_functional(self, model):
+        compiled, model.compiled = model.compiled, False  # that comes after
+        try:
+            return keras.models.clone_model(
                 model,
                 input_tensors=_new_inputs(model),
                 clone_function=lambda layer: layer,
                 call_function=self._call,
             )
-        self._recorded, self._prefix, self._names = outer
-        return converted
+        finally:
+            model.compiled = compiled
 
     def _convert_sequential(self, model):
         inputs = keras.Input(
-            batch_shape=model.input_shape, dtype=model.inputs[0].dtype
+            batch_shape=model.input_shape,
+            dtype=model.inputs[0].dtype,
+            name=model.inputs[0].name,
         )
         x = inputs
         for layer in model.layers:
             x = self._call(layer, x)
-        converted = keras.Sequential(
-            [inputs, *self._recorded],
-            name=model.name,
-            trainable=model.trainable,
-        )
-        if model.compiled:
-            converted.compile_from_config(model.get_compile_config())
-        return converted
+        return keras.Sequential([inputs, *self._recorded], name=model.name)
 
     def _call(self, layer, *args, **kwargs):
         """Calls what takes the place of a layer or operation."""
@@ -83,7 +98,7 @@ class Converter:
             found = self._replacement(layer, _shape_of_calls(layer, args[0]))
             if found is not None:
                 return self._call_replacement(layer, found, args[0])
-        if type(getattr(layer, "layer", None)) in replacements.REPLACED:
+        if _wraps_what_is_replaced(layer):
             self._leave(layer, "what it wraps stays as it is")
         new = self._make(layer, lambda: _same(layer))
         outputs = new(*args, **kwargs)
@@ -198,6 +213,29 @@ def has_graph(layer):
     )
 
 
+def _wraps_what_is_replaced(layer):
+    wrapped = getattr(layer, "layer", None)
+    return isinstance(wrapped, keras.Layer) and any(
+        type(part) in replacements.REPLACED
+        for part in wrapped._flatten_layers()
+    )
+
+
+def _compile_alike(converted, model):
+    """Compiles a model as another is, with an optimizer of its own."""
+    try:
+        with warnings.catch_warnings():  # of a lambda, though nothing is saved
+            warnings.simplefilter("ignore")
+            config = model.get_compile_config()
+        converted.compile_from_config(config)
+    except (TypeError, ValueError):  # a loss or metric that is not registered
+        config = dict(model._compile_config.config)
+        optimizer = config["optimizer"]
+        if isinstance(optimizer, keras.optimizers.Optimizer):
+            config["optimizer"] = optimizer.from_config(optimizer.get_config())
+        converted.compile(**config)
+
+
 def _new_inputs(model):
     """Returns inputs of the same names, in the structure of the old ones."""
     names = {
@@ -228,8 +266,8 @@ def _shape_of_calls(layer, x):
 
 
 def _same(layer):
-    if isinstance(layer, layers.Lambda):
-        return layer  # has no state, and cannot be made from what it describes
+    if isinstance(layer, AS_THEY_ARE):
+        return layer
     return layer.__class__.from_config(replacements.configuration(layer))
 
 

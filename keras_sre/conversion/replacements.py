@@ -100,6 +100,11 @@ def replacement(layer, input_shape, settings):
         ValueError: why a layer that should be replaced cannot be.
     """
     kind = type(layer)
+    if kind in REPLACED and getattr(layer, "lora_enabled", False):
+        raise ValueError(
+            "it has LoRA weights, which rings have not: merge them into the "
+            "kernel before"
+        )
     if kind in CONVOLUTIONS or kind in DEPTHWISE:
         return _convolution(layer, input_shape, settings)
     if kind in TRANSPOSED:
@@ -131,7 +136,10 @@ def _convolution(layer, input_shape, settings):
     )
     if pooled:
         pooling = SYMMETRIC_POOLING[rank](
-            strides, data_format=layer.data_format, name=f"{layer.name}_pool"
+            strides,
+            data_format=layer.data_format,
+            dtype=layer.dtype_policy,
+            name=f"{layer.name}_pool",
         )
         first = max(layer.kernel_size) == 1
         (before if first else after).append(pooling)
@@ -225,7 +233,7 @@ def _resized(layer, new_spans, old_spans):
     margins = [
         (new - old) // 2 for new, old in zip(new_spans, old_spans, strict=True)
     ]
-    options = {"name": f"{layer.name}_margin"}
+    options = {"name": f"{layer.name}_margin", "dtype": layer.dtype_policy}
     if rank > 1:
         options["data_format"] = layer.data_format
     if max(margins) > 0:
@@ -278,7 +286,11 @@ def _pooling(layer, input_shape):
     pool_size, strides = tuple(layer.pool_size), tuple(layer.strides)
     if all_centred(sizes, pool_size, strides, layer.padding):
         return None
-    options = {"mode": mode, "data_format": layer.data_format}
+    options = {
+        "mode": mode,
+        "data_format": layer.data_format,
+        "dtype": layer.dtype_policy,
+    }
     symmetric = SYMMETRIC_POOLING[rank]
     known = None not in sizes
     if pool_size == strides and (layer.padding == "same" or not known):

@@ -70,7 +70,8 @@ def equivariance_report(model, x, *, angles=range(0, 360, 10), flips=True):
     Raises:
         ValueError: if `model` is no Keras model or layer, `x` has another
             number of axes, is empty or not finite or does not fit the model,
-            `angles` are no numbers, or outputs are not finite.
+            `angles` are no numbers, or outputs are not finite or not of a
+            batch.
 
     Example:
 
@@ -168,13 +169,25 @@ def _check_inputs(model, x):
         )
     ranks = sorted(map(len, shapes))
     declared = sorted(len(t.shape) for t in getattr(model, "inputs", ()))
-    if not 3 <= ranks[-1] <= 5 or (declared and ranks != declared):
-        expected = declared or "3, 4 or 5"
+    axes = "axes: batch, 1 to 3 spatial ones and channels"
+    if declared and not 3 <= declared[-1] <= 5:
         raise ValueError(
-            f"Received x of shape {_listed(shapes)}. Expected {expected} axes: "
-            "batch, 1 to 3 spatial ones and channels."
+            f"Received a model whose inputs have {_listed(declared)} axes. "
+            f"Expected one with an input of 3, 4 or 5 {axes}."
         )
-    if 0 in {shape[0] for shape in shapes if shape}:
+    if not 3 <= ranks[-1] <= 5 or (declared and ranks != declared):
+        expected = f"{len(declared)} array(s) of {_listed(declared)}"
+        raise ValueError(
+            f"Received x of shape {_listed(shapes)}. Expected "
+            f"{expected if declared else '3, 4 or 5'} {axes}."
+        )
+    batches = {shape[0] for shape in shapes if shape}
+    if len(batches) > 1:
+        raise ValueError(
+            f"Received x of shape {_listed(shapes)}, batches of different "
+            "sizes. Expected as many samples of each input."
+        )
+    if 0 in batches:
         raise ValueError(
             f"Received x of shape {_listed(shapes)}, an empty batch. Give a "
             "few samples."
@@ -198,6 +211,8 @@ def _first_outputs(run, arrays):
     """Returns the outputs for upright inputs, and builds a new model."""
     try:
         outputs = run(arrays)
+    except errors.OutputError:
+        raise
     except Exception as error:  # each backend has errors of its own
         shapes = _listed(array.shape for array in arrays)
         raise ValueError(

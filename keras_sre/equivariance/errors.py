@@ -11,6 +11,10 @@ from keras_sre.equivariance.symmetries import grid_symmetries
 BATCH_SIZE = 8
 
 
+class OutputError(ValueError):
+    """What a model returns cannot be compared."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """Which arrays are maps, and where their spatial axes are.
@@ -64,21 +68,46 @@ def runner(model, structure):
         structure: what packs the input arrays, as `model` takes them.
     """
     declared = [t.shape[1:] for t in getattr(model, "inputs", ())]
+    fixed = fixed_batch(model)
 
     def run(arrays):
         _check_shapes([array.shape[1:] for array in arrays], declared)
-        batches = []
-        for start in range(0, len(arrays[0]), BATCH_SIZE):
+        count, batches = len(arrays[0]), []
+        size = fixed or BATCH_SIZE
+        for start in range(0, count, size):
+            # A fixed batch is filled up with the first samples.
+            stop = start + size if fixed else min(start + size, count)
+            chosen = np.arange(start, stop) % count
             batch = [
-                keras.ops.convert_to_tensor(array[start : start + BATCH_SIZE])
-                for array in arrays
+                keras.ops.convert_to_tensor(array[chosen]) for array in arrays
             ]
             inputs = keras.tree.pack_sequence_as(structure, batch)
             # Not by `predict`: it would compile all layers a second time.
-            batches.append(to_numpy(run_inference(model, inputs)))
-        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+            outputs = run_inference(model, inputs)
+            _check_outputs(outputs)
+            batches.append(to_numpy(outputs))
+        return [
+            np.concatenate(parts)[:count]
+            for parts in zip(*batches, strict=True)
+        ]
 
     return run
+
+
+def fixed_batch(model):
+    """Returns the one batch size that a model takes; of any, `None`."""
+    sizes = [tensor.shape[0] for tensor in getattr(model, "inputs", ())]
+    return next((size for size in sizes if size is not None), None)
+
+
+def _check_outputs(outputs):
+    for y in keras.tree.flatten(outputs):
+        if not keras.ops.is_tensor(y) or not len(y.shape):
+            found = "one number" if keras.ops.is_tensor(y) else repr(y)
+            raise OutputError(
+                f"The model returns {found} for a batch. Expected outputs with "
+                "an entry for each sample."
+            )
 
 
 def _check_shapes(shapes, declared):

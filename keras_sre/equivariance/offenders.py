@@ -60,6 +60,7 @@ def find_offenders(model, structure, arrays, layout, flips):
     """
     # At least two samples, so that constants are told from maps.
     num_samples = min(max(len(arrays[0]), 2), MOST_SAMPLES)
+    num_samples = errors.fixed_batch(model) or num_samples
     chosen = np.arange(num_samples) % len(arrays[0])
     inputs = [keras.ops.convert_to_tensor(array[chosen]) for array in arrays]
     search = _Search(layout, generators(layout.rank, flips), num_samples)

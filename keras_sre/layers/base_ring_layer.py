@@ -7,6 +7,7 @@ from keras import ops
 from keras_sre import validation
 from keras_sre.geometry import RING_PROFILES
 from keras_sre.initializers import DenseKernelVariance
+from keras_sre.ops.backend import untraced
 from keras_sre.ops.expansion import expand_kernels
 from keras_sre.ops.ring_conv import IMPLEMENTATIONS
 from keras_sre.ops.ring_mixing import initial_log_sigma
@@ -146,6 +147,7 @@ class BaseRingLayer(keras.layers.Layer):
         kernels = getattr(self, "_ring_kernels", ())
         return dict(zip(self._config.orders, kernels, strict=False))
 
+    @untraced
     def _mixed_kernels(self):
         """Returns the ring kernels as weights of fixed filters."""
         if self.log_sigma is None:

@@ -79,11 +79,23 @@ class BaseSymmetricPooling(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         shape = list(input_shape)
+        if len(shape) != self.rank + 2:
+            raise ValueError(
+                f"Received an input of shape {tuple(shape)}. Expected "
+                f"{self.rank + 2} axes: batch, {self.rank} spatial, channels."
+            )
         first_axis = 1 if self.data_format == "channels_last" else 2
         for axis, stride in enumerate(self.pool_size, start=first_axis):
             if shape[axis] is not None:
                 shape[axis] = -(-shape[axis] // stride)
         return tuple(shape)
+
+    @classmethod
+    def from_config(cls, config):
+        mode = config.get("mode", "average")
+        # Of HDF5 files Keras takes "average" for the function of that name.
+        mode = getattr(mode, "__name__", mode)
+        return super().from_config({**config, "mode": mode})
 
     def get_config(self):
         return {

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 from keras import ops
 
 from keras_sre.geometry import ring_filters
@@ -16,7 +17,8 @@ class RingConvConfig:
     `kernel_size`, `strides` and `dilation_rate` are tuples of one int per
     spatial axis, `spacing` one of floats or `None`; `orders` are the angular
     orders of its filters, one ring kernel for each, where 0 is an ordinary
-    ring kernel; the rest is as in `keras_sre.SREConv2D`.
+    ring kernel; `scaled` divides the filters by `scales`; the rest is as in
+    `keras_sre.SREConv2D`.
     """
 
     kernel_size: tuple
@@ -29,6 +31,7 @@ class RingConvConfig:
     dilation_rate: tuple = (1,)
     groups: int = 1
     orders: tuple = (0,)
+    scaled: bool = False
 
     @property
     def rings(self):
@@ -61,10 +64,30 @@ class RingConvConfig:
             for order in self.orders
         )
 
+    @property
+    def scales(self):
+        """Powers of two, not below what each ring's taps add up to.
+
+        Divided by them, ring sums are no larger than the map, which float16
+        holds; a power of two costs no precision. One array for each order.
+        """
+        return tuple(map(self._scales, self.orders))
+
     def _bank(self, order):
-        return harmonic_filters(
+        filters = harmonic_filters(
             self.kernel_size, order, *self._ring_arguments()
         )
+        if self.scaled:
+            axes = (1,) * len(self.kernel_size)
+            filters = filters / self._scales(order).reshape(-1, *axes)
+        return filters
+
+    def _scales(self, order):
+        filters = harmonic_filters(
+            self.kernel_size, order, *self._ring_arguments()
+        )
+        sums = np.abs(filters).sum(axis=tuple(range(2, filters.ndim)))
+        return 2 ** np.ceil(np.log2(sums.max(axis=0)))
 
     def _ring_arguments(self):
         return self.num_rings, self.circular, self.ring_profile, self.spacing

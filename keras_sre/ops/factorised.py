@@ -7,6 +7,7 @@ Within a tile maps are `(..., groups, channels of a group)`; for the weights see
 import dataclasses
 import itertools
 
+import keras
 from keras import ops
 
 from keras_sre.ops.backend import at_least_float32
@@ -46,6 +47,15 @@ def slices_ring_conv(x, ring_kernels, config, training):
 
     Both directions are compiled by XLA.
     """
+    if keras.backend.standardize_dtype(x.dtype) == "float16":
+        # Sums of many taps are beyond its range long before the outputs are.
+        config = dataclasses.replace(config, scaled=True)
+        ring_kernels = [
+            ring_kernel * ops.cast(scale[:, None, None], "float16")
+            for ring_kernel, scale in zip(
+                ring_kernels, config.scales, strict=True
+            )
+        ]
     harmonic = any(config.orders)
     forward = _forward_in_training if harmonic and training else _forward
 
