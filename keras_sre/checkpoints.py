@@ -17,6 +17,11 @@ SAFETENSORS_DTYPES = {
     "F16": "<f2",
     "BF16": "<u2",  # the upper half of a float32
     "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
 }
 
 

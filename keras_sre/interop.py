@@ -175,6 +175,11 @@ def _official_module(name, rank, pooled):
     return f"{prefix}.{part}.1" if strided else f"{prefix}.{part}"
 
 
+def _as_float32(array):
+    with np.errstate(over="ignore"):  # becomes infinite
+        return array.astype("float32")
+
+
 def _checked(model, found, variables, ring_layers):
     """Returns an array for each variable, or lists all that does not fit."""
     problems = {
@@ -206,7 +211,7 @@ def _checked(model, found, variables, ring_layers):
             )
         elif not same_rings:
             problems["For other rings"].append(name)
-        elif not np.isfinite(array).all():
+        elif not np.isfinite(_as_float32(array)).all():
             problems["NaN or infinite"].append(name)
         arrays[name] = array
     lines = [

@@ -318,4 +318,5 @@ def mask_ball(images):
         (np.arange(size) - (size - 1) / 2) / (size / 2) for size in spatial
     ]
     squares = np.square(np.meshgrid(*distances, indexing="ij")).sum(axis=0)
-    return images * (squares <= 1).astype(images.dtype)[..., None]
+    zero = np.zeros((), images.dtype)
+    return np.where((squares <= 1)[..., None], images, zero)

@@ -129,6 +129,13 @@ def test_safetensors_integers(tmp_path):
     assert_state(read_checkpoint(path), state)
 
 
+@pytest.mark.parametrize("dtype", ["I32", "I16", "I8", "U8"])
+def test_safetensors_of_smaller_integers(dtype, tmp_path):
+    path, state = tmp_path / "model.safetensors", {"n": np.array([3, 100])}
+    write_safetensors(path, state, dtype)
+    assert_state(read_checkpoint(path), state)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_pytorch_tensors(dtype):
     torch = pytest.importorskip("torch")

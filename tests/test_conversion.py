@@ -520,6 +520,18 @@ def test_losses_need_not_be_registered(loss, rng):
         assert found["loss"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_an_optimizer_that_cannot_be_made_anew(rng):
+    class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.1
+
+    model = small_cnn()
+    model.compile(keras.optimizers.SGD(Schedule()), "mse")
+    with pytest.warns(UserWarning, match="is not compiled: its optimizer"):
+        converted = convert(model)
+    assert model.compiled and not converted.compiled
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_what_is_added_keeps_the_precision(policy):
     inputs = keras.Input((8, 8, 2))

@@ -5,6 +5,7 @@ import collections
 import keras
 import numpy as np
 import pytest
+from helpers import assert_close
 from helpers import grid_transforms
 from helpers import needs_export
 from helpers import to_numpy
@@ -118,9 +119,33 @@ def test_quantized_files_are_near(quantization, tmp_path):
     assert quantization in str(report)
 
 
-@pytest.mark.parametrize("harmonics", [(), (1, 2)], ids=["rings", "harmonics"])
-def test_integers_are_exactly_symmetric(harmonics, tmp_path):
-    model = small_network(harmonics=harmonics)
+def pooling_network(size, pool_size):
+    return keras.Sequential(
+        [
+            keras.Input((size, size, 1)),
+            keras_sre.SREConv2D(4, 3, padding="same", activation="relu"),
+            keras_sre.SymmetricPooling2D(pool_size),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("build", "most"),
+    [
+        (small_network, 127),
+        # Harmonics change sign when they turn, and 8 bits clip at -128 and
+        # 127: exact as long as maps stay in the range that calibration saw.
+        (lambda: small_network(harmonics=(1, 2)), 30),
+        *((lambda n=n: pooling_network(n, 2), 127) for n in (9, 11)),
+        *((lambda n=n: pooling_network(n, 3), 127) for n in (10, 11)),
+        (lambda: pooling_network(11, 4), 127),
+    ],
+    ids=["rings", "harmonics", "9/2", "11/2", "10/3", "11/3", "11/4"],
+)
+def test_integers_are_exactly_symmetric(build, most, tmp_path):
+    model = build()
     path = tmp_path / "model.tflite"
     keras_sre.export(
         model, path, quantization="int8", representative_data=samples(model, 8)
@@ -130,9 +155,6 @@ def test_integers_are_exactly_symmetric(harmonics, tmp_path):
     (taken,) = interpreter.get_input_details()
     (given,) = interpreter.get_output_details()
     assert taken["dtype"] == given["dtype"] == np.int8
-    # Harmonics change sign when they turn, and 8 bits clip at -128 and 127:
-    # they are exact as long as maps stay in the range that calibration saw.
-    most = 30 if harmonics else 127
     x = np.random.default_rng(5).integers(-most, most, taken["shape"], "int8")
 
     def run(image):
@@ -173,6 +195,30 @@ def test_volumes_convert_to_built_in_operations(quantization, tmp_path):
     )
     assert report.difference < (0.1 if quantization else 1e-5)
     assert not any("3D" in name for name in operations(path))
+
+
+def test_transposed_volumes_have_built_in_operations(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((4, 4, 4, 2)), keras_sre.SREConv3DTranspose(3, 2, 2)]
+    )
+    report = keras_sre.export(model, tmp_path / "model.tflite")
+    assert report.difference < 1e-5
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_onnx_files_of_unknown_sizes_take_odd_ones(rank, tmp_path, rng):
+    convolution = getattr(keras_sre, f"SREConv{rank}D")
+    pooling = getattr(keras_sre, f"SymmetricPooling{rank}D")
+    model = keras.Sequential([keras.Input((*[None] * rank, 1))])
+    model.add(convolution(2, 3, strides=2, padding="same"))
+    model.add(pooling())
+    model.add(pooling(3, mode="max"))
+    keras_sre.export(model, tmp_path / "model.onnx")
+    file = runtimes.ONNX(tmp_path / "model.onnx")
+    for size in (12, 13, 15, 22):
+        x = rng.normal(size=(2, size, *[size + 1] * (rank - 1), 1))
+        x = x.astype("float32")
+        assert_close(file.run([x], 2)[0], model(x))
 
 
 def model_of_two_inputs(names):
@@ -339,6 +385,23 @@ def test_a_wrong_file_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(ExportError):
         keras_sre.export(small_network(kernel_size=3), path)
     assert path.read_text() == "an earlier one"
+
+
+def test_a_file_that_does_not_run_is_an_error(tmp_path, monkeypatch):
+    class Failing(runtimes.LiteRT):
+        def run(self, arrays, batch_size):
+            raise RuntimeError("no\nkernel")
+
+    class Smaller(runtimes.LiteRT):
+        def run(self, arrays, batch_size):
+            return [y[:, :1] for y in super().run(arrays, batch_size)]
+
+    for kind, message in ((Failing, "does not run: no kernel"), (Smaller, "1")):
+        monkeypatch.setitem(runtimes.RUNTIMES, "litert", kind)
+        with pytest.raises(ExportError, match=message) as error:
+            keras_sre.export(small_network(size=8), tmp_path / "model.tflite")
+        assert "\n" not in str(error.value)
+        assert not list(tmp_path.iterdir())
 
 
 def test_of_many_samples_about_a_hundred_are_chosen_evenly():

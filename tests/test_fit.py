@@ -174,6 +174,41 @@ def test_numbers_that_are_none_are_null_in_json(tmp_path):
     assert found["per_angle"][1] == 0.5 and found["seed"] == 1
 
 
+def test_the_best_epoch_of_a_resumed_run_has_a_loss(tmp_path):
+    epochs = [{"val_loss": np.nan}, {"val_loss": 0.5}, {"val_loss": np.inf}]
+    run_directory.write_json(tmp_path / "progress.json", {"epochs": epochs})
+    found = run_directory.read_figures(tmp_path / "progress.json")["epochs"]
+    assert loop.best_epoch(found) == loop.best_epoch(epochs) == 2
+
+
+def test_a_link_to_itself_is_one_line(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    with pytest.raises(ValueError, match="link, which leads nowhere"):
+        fit.run(RunConfig(**TINY), tmp_path / "link", progress=False)
+
+
+@pytest.mark.usefixtures("small_networks")
+def test_nothing_is_left_of_a_twin_that_is_given_up(tmp_path, monkeypatch):
+    config, output = RunConfig(**TINY), tmp_path / "run"
+    train_and_test = fit.train_and_test
+
+    def stop_at_the_twin(config, dataset, folder, *arguments):
+        if folder.name == "plain":
+            folder.mkdir()
+            (folder / "progress.json").write_text("{}")
+            raise KeyboardInterrupt
+        return train_and_test(config, dataset, folder, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "train_and_test", stop_at_the_twin)
+        with pytest.raises(KeyboardInterrupt):
+            fit.run(config, output, progress=False)
+    results = fit.run(config, output, twin=False, progress=False, resume=True)
+    assert len(results) == 1 and not (output / "plain").exists()
+    settings = config.resolve().settings()
+    assert run_directory.finished_results(output, settings) == results
+
+
 def test_a_relative_root_is_kept_as_an_absolute_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert RunConfig(root="data").root == str(tmp_path / "data")

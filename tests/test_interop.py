@@ -450,6 +450,10 @@ MISFITS = {
         changed({"fc.bias": np.array([0.0, np.nan, 0.0])}),
         r"NaN or infinite \(1\): fc.bias",
     ),
+    "infinite-in-float32": (
+        changed({"bn1.weight": np.full(4, 1e39)}),
+        r"NaN or infinite \(1\): bn1.weight",
+    ),
     "infinite": (
         changed({"bn1.weight": np.full(4, np.inf)}),
         r"NaN or infinite \(1\): bn1.weight",

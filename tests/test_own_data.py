@@ -185,6 +185,9 @@ def test_files_beside_one_another_keep_their_descriptions(
     assert (folder / "model.json").read_text() == described
     beside = json.loads((folder / "model.onnx.json").read_text())
     assert beside["sha256"] == found["sha256"] and beside["format"] == "onnx"
+    with pytest.raises(ValueError, match="place of .*model.json, which is of"):
+        export.run(folder, "saved_model", output=folder / "model")
+    assert (folder / "model.json").read_text() == described
     config = (folder / "config.json").read_text()
     with pytest.raises(ValueError, match="place of .*config.json, which is of"):
         export.run(folder, "litert", output=folder / "config.tflite")

@@ -423,6 +423,8 @@ def load_shipped(name):
         {"width": 16},
         {"classes": 3},
         {"input_shape": (32, 32, 3)},
+        {"input_shape": (None, None, 1)},  # has another stem
+        {"stem": "official"},
     ],
 )
 def test_weights_by_name_of_another_architecture(changes):

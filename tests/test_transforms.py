@@ -284,6 +284,12 @@ def test_mask_is_the_inscribed_ball(rank):
     assert masked.mean() == pytest.approx(volume, rel=0.03)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_masked_too(value):
+    masked = transforms.mask_ball(np.full((1, 4, 4, 1), value))
+    assert masked[0, 0, 0, 0] == 0 and not np.isfinite(masked[0, 1, 1, 0])
+
+
 def filled(images, value):
     right = transforms.rotation_matrix(45, 3, 4)
     return transforms.affine(images, right, "nearest", "constant", value)

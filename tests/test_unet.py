@@ -153,6 +153,23 @@ def test_probabilities_of_channels_first_are_of_the_classes(sizes, rng):
     assert_close(np.moveaxis(found, 1, -1), last(x))
 
 
+@pytest.mark.parametrize("activation", ["log_softmax", "sparsemax"])
+def test_activations_that_know_no_other_axis_are_refused(activation):
+    keras.config.set_image_data_format("channels_first")
+    with pytest.raises(ValueError, match=f"{activation}' with channels first"):
+        SREUNet(
+            input_shape=(1, 8, 8), classifier_activation=activation, width=2
+        )
+
+
+def test_a_level_of_single_taps_has_no_harmonics():
+    model = SREUNet(
+        input_shape=(8, 8, 1), kernel_sizes=(5, 1), harmonics=(1,), width=2
+    )
+    assert model.get_layer("down0_conv1").harmonics == (1,)
+    assert model.get_layer("down1_conv1").kernel_size == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -171,6 +188,7 @@ def test_probabilities_of_channels_first_are_of_the_classes(sizes, rng):
         ({"num_rings": (2, 2)}, "num_rings=.*level"),
         ({"harmonic_fraction": (1,)}, "harmonic_fraction=.*one per level"),
         ({"weights": "nothing"}, "weights='nothing'"),
+        ({"harmonics": (4,), "kernel_sizes": (3, 3)}, "order 4"),
     ],
     ids=str,
 )

@@ -161,7 +161,7 @@ def _side_car(output, format):
     name = output.stem if format == "litert" else output.name
     path = output.with_name(f"{name}.json")
     try:
-        foreign = "sha256" not in read_json(path)
+        foreign = read_json(path).get("format") != format
     except ValueError:  # there is none, or it is damaged
         foreign = False
     if foreign:

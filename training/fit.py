@@ -37,6 +37,7 @@ import dataclasses
 import os
 import pathlib
 import platform
+import shutil
 import signal
 import sys
 import time
@@ -119,6 +120,8 @@ def run(config, output, twin=True, progress=True, resume=False, logs=()):
             plain = dataclasses.replace(config, model=twin_of(config.model))
             arguments = dataset, folder / "plain", progress, logs
             results.append(train_and_test(plain, *arguments))
+        elif devices.is_chief:  # what may be left of a run with a twin
+            shutil.rmtree(folder / "plain", ignore_errors=True)
         if devices.is_chief:
             plots.plot_run(results, dataset, folder)
     return results

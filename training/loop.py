@@ -15,7 +15,7 @@ from distribute import ONE_DEVICE
 from evaluate import predict
 from recipes import recipe_for
 from run_directory import checksum
-from run_directory import read_json
+from run_directory import read_figures
 from run_directory import write_json
 from tqdm.keras import TqdmCallback
 
@@ -121,7 +121,7 @@ class EpochEnd(keras.callbacks.Callback):
         path = self.folder / PROGRESS
         if not path.exists():
             return 0
-        progress = read_json(path)
+        progress = read_figures(path)
         self.epochs = progress["epochs"]
         self.latest, self.best = progress["latest"], progress["best"]
         self.checksums = progress["checksums"]

@@ -32,7 +32,7 @@ def complete_directory(path, settings, resume=False):
             run, is being written by another process, or what is there was
             made with other settings or would be lost.
     """
-    path = path.resolve()  # what a link leads to, not the link
+    path = resolved(path)
     if path.exists() and not (
         path.is_dir() and (_is_run(path) or not any(path.iterdir()))
     ):
@@ -49,6 +49,21 @@ def complete_directory(path, settings, resume=False):
         finally:
             if not has_progress(folder):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def resolved(path):
+    """Returns the absolute path of what a link leads to, not of the link.
+
+    Raises:
+        ValueError: if it leads in a circle.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"Received --output {path}, which leads nowhere: {error}. Choose "
+            "another name."
+        ) from error
 
 
 def _is_run(path):
@@ -147,9 +162,14 @@ def finished_results(path, settings, with_twin=False):
 
 
 def read_metrics(folder):
-    metrics = read_json(folder / METRICS)
-    known = _map_values(metrics, lambda x: math.nan if x is None else x)
-    return Content(known, metrics.path)
+    return read_figures(folder / METRICS)
+
+
+def read_figures(path):
+    """As `read_json`, with NaN for `null`: what `write_json` made of it."""
+    content = read_json(path)
+    figures = _map_values(content, lambda x: math.nan if x is None else x)
+    return Content(figures, path)
 
 
 class Content(dict):

@@ -44,6 +44,7 @@ from data import short_name
 from flags import add_settings
 from run_directory import locked
 from run_directory import read_json
+from run_directory import resolved
 from run_directory import write_json
 from tune_oracle import TUNERS
 from tune_oracle import make_oracle
@@ -72,7 +73,7 @@ def search(config, output, options, chief=None, progress=True):
         ValueError: one line, if settings or `output` cannot be used.
         Lost: if a chief is without workers for `options.timeout` seconds.
     """
-    output = pathlib.Path(output).absolute()
+    output = resolved(pathlib.Path(output))
     dataset = load_dataset(
         config.dataset, config.root, config.resolve().size, config.limit
     )
@@ -196,7 +197,7 @@ def work(chief, name, output, root, timeout, progress=True):
         )
     set_address(chief, name)
     oracle = make_oracle("random", None, 1, 1, 1, None)  # what it stands for
-    output = pathlib.Path(output).absolute()
+    output = resolved(pathlib.Path(output))
     RunTuner(oracle, None, output, root, progress, timeout).search()
 
 

@@ -7,6 +7,8 @@ from keras_sre.layers import FusedBatchNormalization
 
 def ring_parts(kernel_size, num_rings, harmonic_fraction, options):
     """Returns the `blocks.Parts` of an equivariant network."""
+    if kernel_size == 1:  # around a single tap nothing varies
+        options = {**options, "harmonics": ()}
 
     def convolve(x, filters, strides, name):
         return family_of(x).convolution(

@@ -139,6 +139,15 @@ def SREUNet(
         activation = keras.activations.get(classifier_activation)
         axis, dtype = blocks.channels_axis(), blocks.probabilities_dtype()
         apart = axis == 1 and activation is keras.activations.softmax
+        if axis == 1 and activation in (
+            keras.activations.log_softmax,
+            keras.activations.sparsemax,
+        ):
+            raise ValueError(
+                f"Received classifier_activation={classifier_activation!r} "
+                "with channels first. Keras applies it along the last axis "
+                "alone: give None, and apply it to the logits."
+            )
         x = family_of(x).convolution(
             classes,
             1,

@@ -130,6 +130,14 @@ def _check_rings(model, path):
         saved = {layer["config"]["name"]: layer["config"] for layer in layers}
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError):
         return  # of another kind, or damaged: loading it says so
+    theirs = sorted(name for name in saved if name.startswith("stem_p"))
+    ours = sorted(n.name for n in model.layers if n.name.startswith("stem_p"))
+    if theirs != ours:
+        raise ValueError(
+            f"Received weights={path!r}, whose network has the poolings "
+            f"{theirs} in its stem, for one with {ours}. Give the stem, as "
+            'stem="small", or the input_shape that they are of.'
+        )
     for layer in model.layers:
         if not hasattr(layer, "ring_profile") or layer.name not in saved:
             continue

@@ -228,12 +228,21 @@ def _compile_alike(converted, model):
             warnings.simplefilter("ignore")
             config = model.get_compile_config()
         converted.compile_from_config(config)
-    except (TypeError, ValueError):  # a loss or metric that is not registered
-        config = dict(model._compile_config.config)
-        optimizer = config["optimizer"]
+        return
+    except (TypeError, ValueError, NotImplementedError):
+        config = dict(model._compile_config.config)  # with what cannot be named
+    optimizer = config["optimizer"]
+    try:
         if isinstance(optimizer, keras.optimizers.Optimizer):
             config["optimizer"] = optimizer.from_config(optimizer.get_config())
-        converted.compile(**config)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        warnings.warn(
+            f"The converted model is not compiled: its optimizer cannot be "
+            f"made anew ({error}).",
+            stacklevel=2,
+        )
+        return
+    converted.compile(**config)
 
 
 def _new_inputs(model):

@@ -68,10 +68,19 @@ def verified(report, model, path, samples):
     if isinstance(outputs, dict):  # files list them in an order of their own
         names, outputs = list(outputs), list(outputs.values())
     expected = keras.tree.flatten(outputs)
-    runtime = runtimes.RUNTIMES[report.format](
-        path, formats.input_names(model), names
-    )
-    found = runtime.run(samples, batch_size=1)
+    try:
+        runtime = runtimes.RUNTIMES[report.format](
+            path, formats.input_names(model), names
+        )
+        found = runtime.run(samples, batch_size=1)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # each runtime has errors of its own
+        reason = " ".join(str(error).split())
+        raise ExportError(
+            f"The {report.format} file does not run: {reason} Nothing was "
+            f"written to {report.path}."
+        ) from error
     sizes = [1]
     if min(len(array) for array in samples) >= BATCH_SIZE:
         first = [array[:BATCH_SIZE] for array in samples]
@@ -82,6 +91,13 @@ def verified(report, model, path, samples):
                 for ours, more in zip(found, again, strict=True)
             ]
             expected = [np.concatenate([y, y[:BATCH_SIZE]]) for y in expected]
+    for ours, theirs in zip(found, expected, strict=True):
+        if ours.shape != theirs.shape:
+            raise ExportError(
+                f"The {report.format} file returns shape {ours.shape} where "
+                f"Keras returns {theirs.shape}. Nothing was written to "
+                f"{report.path}. Please report this with the model."
+            )
     scales = [max(np.abs(y).max(), 1e-30) for y in expected]
     differences = [
         np.abs(ours - theirs).max() / scale

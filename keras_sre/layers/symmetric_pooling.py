@@ -47,10 +47,21 @@ class BaseSymmetricPooling(keras.layers.Layer):
             for size, pool in zip(sizes, self.pool_size, strict=True)
         ):
             return self._pool_evenly(inputs)
-        outputs = inputs
-        for axis, stride in enumerate(self.pool_size, start=first_axis):
-            outputs = _pool_axis(outputs, axis, stride, self.mode)
+        axes = list(enumerate(self.pool_size, start=first_axis))
+        outputs = self._pool_axes(inputs, axes)
+        if (
+            self.mode == "average"
+            and self.rank == 2
+            and min(self.pool_size) > 1
+        ):
+            # Integers round what lies between: in both orders, turned or not.
+            outputs = (outputs + self._pool_axes(inputs, axes[::-1])) / 2
         return ops.cast(outputs, dtype)
+
+    def _pool_axes(self, x, axes):
+        for axis, stride in axes:
+            x = _pool_axis(x, axis, stride, self.mode)
+        return x
 
     def _pool_evenly(self, x):
         pool = ops.average_pool if self.mode == "average" else ops.max_pool
@@ -116,7 +127,7 @@ def _pool_axis(x, axis, stride, mode):
     if stride == 1:
         return x
     size = ops.shape(x)[axis]
-    num_windows = -(-size // stride)
+    num_windows = (size + stride - 1) // stride  # ONNX rounds towards zero
     # 1 where `stride` taps are too few to be centred, else 0.
     extra = (num_windows * stride - size) % 2
     # All windows get stride + 1 taps; the first may have no weight.
@@ -137,14 +148,24 @@ def _pool_axis(x, axis, stride, mode):
 
     def weighted(x, axis):
         first, *inner, last = _taps(x, axis, stride, before, after, 0)
-        total = first * ops.cast(end_weights[0], x.dtype)
-        total = total + last * ops.cast(end_weights[1], x.dtype)
-        return sum(inner, start=total)
+        last = last * ops.cast(end_weights[1], x.dtype)
+        if isinstance(extra, int) and not extra:
+            return _sum_mirrored([*inner, last])
+        first = first * ops.cast(end_weights[0], x.dtype)
+        return _sum_mirrored([first, *inner, last])
 
     counts = weighted(ops.ones((size,), dtype=x.dtype), 0)
     shape = [1] * len(x.shape)
     shape[axis] = -1
     return weighted(x, axis) / ops.reshape(counts, shape)
+
+
+def _sum_mirrored(taps):
+    """Sums pairs from the ends inwards: integers round alike either way."""
+    half = len(taps) // 2
+    pairs = [taps[i] + taps[-1 - i] for i in range(half)]
+    first, *rest = pairs + taps[half : len(taps) - half]
+    return sum(rest, start=first)
 
 
 def _taps(x, axis, stride, before, after, empty):

@@ -114,7 +114,8 @@ class RingConvConfig:
         ):
             total = span
             if stride > 1:
-                total = span + 1 - size + (-(-size // stride) - 1) * stride
+                # Of no negative number: ONNX rounds towards zero.
+                total = span + 1 - size + (size - 1) // stride * stride
                 total = (
                     max(total, 0)
                     if isinstance(total, int)

@@ -1,5 +1,7 @@
 """How maps are padded, spread and split into groups."""
 
+import math
+
 from keras import ops
 
 from keras_sre.ops.backend import slice_axis
@@ -30,11 +32,15 @@ def spread(x, strides):
     for axis, stride in enumerate(strides, start=1):
         if stride > 1:
             shape = list(ops.shape(x))
-            x = ops.expand_dims(x, axis + 1)
-            widths = [(0, 0)] * len(x.shape)
-            widths[axis + 1] = (0, stride - 1)
+            before, after = (
+                math.prod(shape[:axis]),
+                math.prod(shape[axis + 1 :]),
+            )
+            # Four axes: LiteRT pads no more than five.
+            x = ops.reshape(x, (before, shape[axis], 1, after))
+            x = ops.pad(x, [(0, 0), (0, 0), (0, stride - 1), (0, 0)])
             shape[axis] *= stride
-            x = ops.reshape(ops.pad(x, widths), shape)
+            x = ops.reshape(x, shape)
             x = slice_axis(x, axis, 0, 1 - stride)
     return x
 
