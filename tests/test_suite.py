@@ -2,7 +2,10 @@
 
 import csv
 import dataclasses
+import json
+import os
 
+import child_process
 import evaluate
 import fit
 import pytest
@@ -168,6 +171,42 @@ def test_runs_of_a_path_are_named_by_its_end(tmp_path):
     settings.model = "sre_resnet18"
     suite.run([settings], tmp_path / "runs", run_one)
     assert folders == [tmp_path / "runs" / "cells_sre_resnet18_seed1"]
+
+
+def test_each_run_of_a_suite_has_a_process_of_its_own(tmp_path, capfd):
+    """So that memory does not grow from run to run."""
+    arguments = "--seeds 3 --model resnet18 --recipe quick --epochs 1 --limit 8"
+    fit.main([*arguments.split(), "--width", "2", "--output", str(tmp_path)])
+    metrics = json.loads(
+        (tmp_path / "textures_resnet18_seed3" / "metrics.json").read_text()
+    )
+    with open(tmp_path / "results.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["upright"]) == pytest.approx(
+        metrics["upright"]["accuracy"], abs=1e-4
+    )
+    assert (
+        "[1/1] textures, resnet18, seed 3: training" in capfd.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "kind", "message"),
+    [
+        (int, ("x",), ValueError, "invalid literal"),
+        (open, ("/none/such",), ValueError, "No such file"),
+        (len, (5,), child_process.ChildError, "^TypeError: object of type"),
+        (os._exit, (3,), child_process.ChildError, "ended with code 3"),
+    ],
+    ids=["refusal", "file", "failure", "end"],
+)
+def test_what_a_process_of_its_own_says(function, arguments, kind, message):
+    with pytest.raises(kind, match=message):
+        child_process.run_alone(function, *arguments)
+
+
+def test_a_process_of_its_own_is_another_one():
+    assert child_process.run_alone(os.getpid) != os.getpid()
 
 
 def test_two_paths_of_one_name_are_refused():

@@ -34,6 +34,7 @@ started. `--batch-size` is that of all devices together.
 
 import argparse
 import dataclasses
+import functools
 import os
 import pathlib
 import platform
@@ -44,6 +45,7 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import child_process
 import evaluate
 import export
 import keras
@@ -283,7 +285,10 @@ def main(argv=None):
 def _run_or_exit(args):
     try:
         _run(args)
-    except (ValueError, OSError, keras_sre.ExportError) as error:
+    except (
+        *(ValueError, OSError),
+        *(keras_sre.ExportError, child_process.ChildError),
+    ) as error:
         sys.exit(f"fit.py: {error}")
     except KeyboardInterrupt:
         sys.exit(
@@ -321,7 +326,8 @@ def _run(args):
         )
     if many:
         configs = suite.make_configs(args, which, datasets, seeds)
-        suite.run(configs, output, run, twin, logs, compare)
+        alone = functools.partial(child_process.run_alone, run)
+        suite.run(configs, output, alone, twin, logs, compare)
         return
     config = RunConfig(dataset=(datasets or ["textures"])[0], **args)
     config = config.resolve()

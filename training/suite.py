@@ -100,7 +100,7 @@ def run(configs, output, run_one, twin=True, logs=(), compare=False):
         configs: list of `RunConfig`, resolved.
         output: folder of the runs and of `results.csv` and `results.md`;
             `None` is `saved_models/suite`.
-        run_one: the function that runs one, `fit.run`.
+        run_one: the function that runs one, as `fit.run`.
         twin: bool, whether to train plain networks too.
         logs: as in `fit.run`.
         compare: bool, whether to run what `compared` returns for each, and no

@@ -5,9 +5,7 @@ which the operating system kills does not take the search along.
 """
 
 import dataclasses
-import multiprocessing
 import pathlib
-import signal
 import tempfile
 
 import child_process
@@ -56,37 +54,12 @@ def run_alone(config, folder, bounds, progress=True):
     Raises:
         TrialError: if training fails, diverges, or its process dies.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_answer, args=(sender, config, folder, bounds, progress)
-    )
-    process.start()
-    sender.close()
     try:
-        scores, error = receiver.recv()
-    except EOFError:
-        process.join()
-        raise TrialError(
-            f"its process ended with code {process.exitcode}"
-            + (" (out of memory?)" if process.exitcode == -9 else "")
-        ) from None
-    finally:
-        process.terminate()
-        process.join()
-    if error:
-        raise TrialError(error)
-    return scores
-
-
-def _answer(sender, *arguments):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search stops this one
-    child_process.begin()
-    try:
-        sender.send((run_trial(*arguments), None))
-    except Exception as error:  # whatever it is, the search goes on
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        sender.send((None, line.removeprefix("ValueError: ")))
+        return child_process.run_alone(
+            run_trial, config, folder, bounds, progress
+        )
+    except (ValueError, child_process.ChildError) as error:
+        raise TrialError(str(error).splitlines()[0]) from error
 
 
 def run_trial(config, folder, bounds, progress=True):
