@@ -404,6 +404,26 @@ def test_a_file_that_does_not_run_is_an_error(tmp_path, monkeypatch):
         assert not list(tmp_path.iterdir())
 
 
+def test_unknown_sizes_are_checked_at_an_odd_one_too(tmp_path, monkeypatch):
+    class Truncating(runtimes.ONNX):
+        def run(self, arrays, batch_size):
+            even = [a[:, : a.shape[1] // 2 * 2] for a in arrays]
+            return super().run(even, batch_size)
+
+    model = keras.Sequential(
+        [keras.Input((None, 8, 1)), keras_sre.SREConv2D(2, 3, padding="same")]
+    )
+    keras_sre.export(model, tmp_path / "model.onnx")
+    monkeypatch.setitem(runtimes.RUNTIMES, "onnx", Truncating)
+    with pytest.raises(ExportError, match=r"\(1, 28, 8, 2\) where Keras ret"):
+        keras_sre.export(model, tmp_path / "model.onnx")
+    # A model that takes 32 rows and not 29 is checked at those alone.
+    model = keras.Sequential(
+        [keras.Input((None, 8, 1)), keras.layers.Reshape((-1, 64))]
+    )
+    assert keras_sre.export(model, tmp_path / "rows.onnx").difference < 1e-5
+
+
 def test_of_many_samples_about_a_hundred_are_chosen_evenly():
     model = small_network(kernel_size=3)
     x = samples(model, 250)

@@ -67,7 +67,8 @@ def export(
             of the grid, and volumes to 8 of the 48, each to others. `None`
             checks with normal noise.
         verify: bool, whether to run the file in its own runtime, at two batch
-            sizes where the format allows, and compare it with Keras.
+            sizes where the format allows, and compare it with Keras; models of
+            unknown sizes at an odd size, too, if they take it.
 
     Returns:
         `ExportReport`.

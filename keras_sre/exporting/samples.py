@@ -10,13 +10,7 @@ MOST_SAMPLES = 100  # of the real ones
 def samples_of(model, data):
     """Returns one float32 array for each input, with equal first axes."""
     if data is None:
-        rng = np.random.default_rng(0)
-        return [
-            rng.normal(size=(NUM_SAMPLES, *_known(tensor.shape[1:]))).astype(
-                keras.backend.standardize_dtype(tensor.dtype)
-            )
-            for tensor in model.inputs
-        ]
+        return _random_ones(model, NUM_SAMPLES, 32)
     arrays = isinstance(data, (dict, list, tuple)) or hasattr(data, "__array__")
     if hasattr(data, "__iter__") and not arrays:
         data = _first_of_batches(data)
@@ -74,5 +68,21 @@ def _first_of_batches(batches):
     ]
 
 
-def _known(shape):
-    return tuple(32 if size is None else size for size in shape)
+def samples_of_odd_sizes(model):
+    """Returns random samples, 29 cells wide where a model takes any width.
+
+    `None` if it takes one only.
+    """
+    if all(None not in tensor.shape[1:] for tensor in model.inputs):
+        return None
+    return _random_ones(model, 1, 29)
+
+
+def _random_ones(model, count, size):
+    rng = np.random.default_rng(0)
+    return [
+        rng.normal(size=(count, *(n or size for n in tensor.shape[1:]))).astype(
+            keras.backend.standardize_dtype(tensor.dtype)
+        )
+        for tensor in model.inputs
+    ]
