@@ -212,3 +212,5 @@ def test_a_process_of_its_own_is_another_one():
 def test_two_paths_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two of the name cells, of which"):
         suite.make_configs({}, None, ["/a/cells", "/b/cells.npz"], None)
+    with pytest.raises(ValueError, match="of the name mean, which is what"):
+        suite.make_configs({}, None, ["/a/cells", "/b/mean"], None)

@@ -50,6 +50,11 @@ def make_configs(settings, which, datasets, seeds):
             f"Received --dataset with two of the name {twice[0]}, of which one "
             "would take the other's place. Rename a folder or file."
         )
+    if "mean" in names and len(names) > 1:
+        raise ValueError(
+            "Received --dataset with one of the name mean, which is what the "
+            "table calls the mean of all. Rename the folder or file."
+        )
     return [
         RunConfig(dataset=name, **settings, **seed).resolve()
         for name in datasets or ["textures"]
