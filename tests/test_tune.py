@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-import fit
+import fit_flags
 import keras_tuner
 import numpy as np
 import pandas as pd
@@ -342,7 +342,7 @@ def test_the_command_trains_the_same_network(settings):
     command = tune_report.fit_command(trial, root="some where")
     words = shlex.split(command)
     assert words[:2] == ["python", "training/fit.py"]
-    args = vars(fit.parse_args(words[2:]))
+    args = vars(fit_flags.parse_args("", words[2:]))
     names = RunConfig().__dict__
     given = {name: value for name, value in args.items() if name in names}
     (given["dataset"],) = given["dataset"]

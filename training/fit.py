@@ -32,7 +32,6 @@ multi-host` (JAX) among those of several, on each of which the same command is
 started. `--batch-size` is that of all devices together.
 """
 
-import argparse
 import dataclasses
 import functools
 import os
@@ -54,22 +53,18 @@ import pandas as pd
 import plots
 import report
 import suite
-from config import DISTRIBUTIONS
-from config import LOGS
-from config import RING_SETTINGS
 from config import RunConfig
 from data import load_dataset
 from data import short_name
 from distribute import check_backend
 from distribute import devices_for
-from flags import add_settings
-from hosts import add_addresses
+from fit_flags import check_flags
+from fit_flags import parse_args
 from hosts import connect
 from hosts import supervise
 from loop import best_epoch
 from loop import remove_progress
 from loop import train
-from models import PLAIN_MODELS
 from models import has_twin
 from models import model_of
 from models import twin_of
@@ -221,59 +216,8 @@ def _describe(config, dataset, devices):
     }
 
 
-def parse_args(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "--dataset",
-        nargs="+",
-        metavar="NAME",
-        help="textures (the default), names of MedMNIST v2, 2D or 3D, or the "
-        "path of your own folder or .npz file",
-    )
-    add(
-        "--suite",
-        choices=suite.SUITES,
-        help="all MedMNIST sets of images, of volumes, or both",
-    )
-    add("--seeds", type=int, nargs="+", metavar="N", help="seeds of a suite")
-    add(
-        "--compare",
-        action="store_true",
-        help="a suite in which each network is trained beside the paper's "
-        "rings, its plain twin, and that twin trained on turned images",
-    )
-    add_settings(parser)
-    add(
-        "--split",
-        help="what the scores are of: test (the default), or val for all that "
-        "is still to be chosen",
-    )
-    add("--output", help="run directory (saved_models/DATASET_MODEL)")
-    add("--resume", action="store_true", help="go on with an unfinished run")
-    add(
-        "--log",
-        nargs="+",
-        default=(),
-        choices=LOGS,
-        help="write TensorBoard events; send to Weights & Biases",
-    )
-    add(
-        "--distribute",
-        default="none",
-        choices=DISTRIBUTIONS,
-        help="share each batch among the devices of this machine (data) or of "
-        "several (multi-host, JAX only)",
-    )
-    add_addresses(parser)
-    return parser.parse_args(argv)
-
-
 def main(argv=None):
-    args = vars(parse_args(argv))
+    args = vars(parse_args(__doc__, argv))
     # A stopped run cleans up as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if args["distribute"] == "multi-host":
@@ -309,7 +253,7 @@ def _run(args):
         args.pop(n) for n in ("coordinator", "num_processes", "process_id")
     ]
     twin = args["model"] is None
-    _check_flags(args, seeds)
+    check_flags(args, seeds)
     many = which or seeds or compare or len(datasets or ()) > 1
     if args["distribute"] == "multi-host":
         if many:
@@ -339,28 +283,6 @@ def _run(args):
         print(f"Model, metrics and plots: {output}")
         if not config.split:
             print(f"For devices: {_export(pathlib.Path(output))}")
-
-
-def _check_flags(args, seeds):
-    """Raises `ValueError` for settings that would have no effect."""
-    if args["model"] in PLAIN_MODELS:
-        for name in RING_SETTINGS:
-            if args[name] is not None:
-                raise ValueError(
-                    f"Received --{name.replace('_', '-')} with --model "
-                    f"{args['model']}, which has no rings. Leave it out, or "
-                    "choose an sre_ model."
-                )
-    if seeds and "seed" in args:
-        raise ValueError(
-            f"Received --seed {args['seed']} and --seeds "
-            f"{' '.join(map(str, seeds))}. Give one of the two."
-        )
-    if len(set(seeds or ())) < len(seeds or ()):
-        raise ValueError(
-            f"Received --seeds {' '.join(map(str, seeds))}, one of them twice. "
-            "Give each once."
-        )
 
 
 def _export(output):

@@ -7,9 +7,12 @@ import keras
 from keras import layers
 from keras import tree
 
+from keras_sre.conversion import kinds
 from keras_sre.conversion import replacements
+from keras_sre.conversion.configuration import configuration
 from keras_sre.conversion.projection import project
 from keras_sre.conversion.report import ConvertedLayer
+from keras_sre.conversion.separable import parts_of_separable
 
 # Their functions, and words they have learnt, are not in their configuration.
 AS_THEY_ARE = (
@@ -89,7 +92,7 @@ class Converter:
             return self._call_model(layer, *args, **kwargs)
         if isinstance(layer, keras.Model):
             self._leave(layer, "its layers are not known: it is subclassed")
-        if type(layer) in replacements.SEPARABLE:
+        if type(layer) in kinds.SEPARABLE:
             x = args[0]
             for part in self._parts(layer, x.shape):
                 x = self._call(part, x)
@@ -120,7 +123,7 @@ class Converter:
         first_call = id(layer) not in self._replaced
         self._replaced.add(id(layer))
         form = None
-        if type(layer) in replacements.POOLINGS:  # each call has its own
+        if type(layer) in kinds.POOLINGS:  # each call has its own
             form = repr(found.main.get_config())
         main = self._make(layer, lambda: found.main, form)
         for step in (*found.before, *found.after):
@@ -193,7 +196,7 @@ class Converter:
 
     def _parts(self, layer, shape):
         def make():
-            parts = replacements.parts_of_separable(layer)
+            parts = parts_of_separable(layer)
             depthwise, pointwise = parts
             depthwise.build(shape)
             pointwise.build(depthwise.compute_output_shape(shape))
@@ -216,8 +219,7 @@ def has_graph(layer):
 def _wraps_what_is_replaced(layer):
     wrapped = getattr(layer, "layer", None)
     return isinstance(wrapped, keras.Layer) and any(
-        type(part) in replacements.REPLACED
-        for part in wrapped._flatten_layers()
+        type(part) in kinds.REPLACED for part in wrapped._flatten_layers()
     )
 
 
@@ -266,7 +268,7 @@ def _shape_of_calls(layer, x):
     The form of a convolution has to suit all of its calls.
     """
     shapes = [x.shape]
-    if type(layer) not in replacements.POOLINGS:
+    if type(layer) not in kinds.POOLINGS:
         shapes += [node.input_tensors[0].shape for node in layer._inbound_nodes]
     return tuple(
         sizes[0] if len(set(sizes)) == 1 else None
@@ -277,7 +279,7 @@ def _shape_of_calls(layer, x):
 def _same(layer):
     if isinstance(layer, AS_THEY_ARE):
         return layer
-    return layer.__class__.from_config(replacements.configuration(layer))
+    return layer.__class__.from_config(configuration(layer))
 
 
 def _described(layer):
@@ -301,7 +303,7 @@ def _paddings_to_equalise(model):
     """
     found = set()
     for layer in model.layers:
-        if type(layer) not in replacements.ZERO_PADDING.values():
+        if type(layer) not in kinds.ZERO_PADDING.values():
             continue
         pairs = layer.padding
         pairs = [pairs] if isinstance(pairs[0], int) else pairs

@@ -8,58 +8,21 @@ one tap and a mean commute, so there the pooling comes first, and is cheaper.
 """
 
 import dataclasses
-import inspect
-import warnings
 
 from keras import layers
 
 from keras_sre.centring import all_centred
-from keras_sre.layers import SREConv1D
-from keras_sre.layers import SREConv1DTranspose
-from keras_sre.layers import SREConv2D
-from keras_sre.layers import SREConv2DTranspose
-from keras_sre.layers import SREConv3D
-from keras_sre.layers import SREConv3DTranspose
+from keras_sre.conversion.configuration import like
+from keras_sre.conversion.kinds import CONVOLUTIONS
+from keras_sre.conversion.kinds import CROPPING
+from keras_sre.conversion.kinds import DEPTHWISE
+from keras_sre.conversion.kinds import POOLINGS
+from keras_sre.conversion.kinds import REPLACED
+from keras_sre.conversion.kinds import SYMMETRIC_POOLING
+from keras_sre.conversion.kinds import TRANSPOSED
+from keras_sre.conversion.kinds import ZERO_PADDING
+from keras_sre.conversion.separable import as_grouped
 from keras_sre.layers import SREDepthwiseConv2D
-from keras_sre.layers import SymmetricPooling1D
-from keras_sre.layers import SymmetricPooling2D
-from keras_sre.layers import SymmetricPooling3D
-
-CONVOLUTIONS = {
-    layers.Conv1D: SREConv1D,
-    layers.Conv2D: SREConv2D,
-    layers.Conv3D: SREConv3D,
-}
-DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-SEPARABLE = {
-    layers.SeparableConv1D: layers.DepthwiseConv1D,
-    layers.SeparableConv2D: layers.DepthwiseConv2D,
-}
-TRANSPOSED = {
-    layers.Conv1DTranspose: SREConv1DTranspose,
-    layers.Conv2DTranspose: SREConv2DTranspose,
-    layers.Conv3DTranspose: SREConv3DTranspose,
-}
-POOLINGS = {
-    layers.AveragePooling1D: "average",
-    layers.AveragePooling2D: "average",
-    layers.AveragePooling3D: "average",
-    layers.MaxPooling1D: "max",
-    layers.MaxPooling2D: "max",
-    layers.MaxPooling3D: "max",
-}
-REPLACED = {*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE, *TRANSPOSED, *POOLINGS}
-SYMMETRIC_POOLING = {
-    1: SymmetricPooling1D,
-    2: SymmetricPooling2D,
-    3: SymmetricPooling3D,
-}
-ZERO_PADDING = {
-    1: layers.ZeroPadding1D,
-    2: layers.ZeroPadding2D,
-    3: layers.ZeroPadding3D,
-}
-CROPPING = {1: layers.Cropping1D, 2: layers.Cropping2D, 3: layers.Cropping3D}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,55 +111,17 @@ def _convolution(layer, input_shape, settings):
     if max(layer.kernel_size) == 1:
         if not pooled:
             return None
-        main = _like(layer, type(layer), changes)
+        main = like(layer, type(layer), changes)
         return Replacement(main, before, after)
     if type(layer) is layers.DepthwiseConv1D:
-        layer = _as_grouped(layer, input_shape)
+        layer = as_grouped(layer, input_shape)
     if type(layer) is layers.DepthwiseConv2D:
         ring_class = SREDepthwiseConv2D
         changes |= _without_harmonics(settings.ring_arguments)
     else:
         ring_class = CONVOLUTIONS[type(layer)]
         changes |= settings.ring_arguments
-    return Replacement(_like(layer, ring_class, changes), before, after, offset)
-
-
-def _as_grouped(layer, input_shape):
-    """A depthwise convolution is one of as many groups as channels."""
-    first = layer.data_format == "channels_first"
-    channels = input_shape[1 if first else -1]
-    config = {
-        key.replace("depthwise_", "kernel_"): value
-        for key, value in configuration(layer).items()
-        if key != "depth_multiplier"
-    }
-    config["filters"] = channels * layer.depth_multiplier
-    return layers.Conv1D.from_config({**config, "groups": channels})
-
-
-def parts_of_separable(layer):
-    """Returns the depthwise and the pointwise layer of a separable one."""
-    config = configuration(layer)
-    depthwise = _like(
-        layer,
-        SEPARABLE[type(layer)],
-        {"use_bias": False, "activation": None, "activity_regularizer": None},
-        without=("filters", *(k for k in config if k.startswith("pointwise_"))),
-    )
-    pointwise = {
-        key.replace("pointwise_", "kernel_"): value
-        for key, value in config.items()
-        if key != "depth_multiplier" and not key.startswith("depthwise_")
-    }
-    pointwise |= {
-        "name": f"{layer.name}_pointwise",
-        "kernel_size": 1,
-        "strides": 1,
-        "dilation_rate": 1,
-        "padding": "valid",
-    }
-    kind = {1: layers.Conv1D, 2: layers.Conv2D}[len(layer.kernel_size)]
-    return depthwise, kind.from_config(pointwise)
+    return Replacement(like(layer, ring_class, changes), before, after, offset)
 
 
 def _new_kernel_size(layer, settings):
@@ -263,7 +188,7 @@ def _transposed(layer, settings):
             kernel_size[axis] += 1
             offset[axis] = int(excess > 0)
     changes["kernel_size"] = tuple(kernel_size)
-    main = _like(layer, ring_class, changes)
+    main = like(layer, ring_class, changes)
     return Replacement(main, offset=tuple(offset))
 
 
@@ -298,7 +223,7 @@ def _pooling(layer, input_shape):
         return Replacement(main)
     if layer.padding == "same":
         pool_size = tuple(k + 1 if k % 2 == 0 else k for k in pool_size)
-    main = _like(
+    main = like(
         layer, type(layer), {"pool_size": pool_size, "strides": (1,) * rank}
     )
     after = [symmetric(strides, name=f"{layer.name}_pool", **options)]
@@ -310,31 +235,9 @@ def equal_padding(layer):
     padding = layer.padding
     if type(layer) is layers.ZeroPadding1D:
         equal = max(padding)
-        return _like(layer, type(layer), {"padding": (equal, equal)})
+        return like(layer, type(layer), {"padding": (equal, equal)})
     equal = tuple((max(pair), max(pair)) for pair in padding)
-    return _like(layer, type(layer), {"padding": equal})
-
-
-def _like(layer, kind, changes, without=()):
-    """Returns a layer of another kind, otherwise of the same configuration."""
-    config = {**configuration(layer), "dtype": layer.dtype_policy, **changes}
-    return kind(**{key: config[key] for key in config if key not in without})
-
-
-def configuration(layer):
-    """Returns the configuration of a layer with its functions as they are.
-
-    By its name Keras finds only an activation that was registered.
-    """
-    with warnings.catch_warnings():  # of a lambda, though nothing is saved
-        warnings.simplefilter("ignore")
-        config = layer.get_config()
-    functions = {key: getattr(layer, key, None) for key in config}
-    return config | {
-        key: function
-        for key, function in functions.items()
-        if inspect.isfunction(function)
-    }
+    return like(layer, type(layer), {"padding": equal})
 
 
 def _without_harmonics(ring_arguments):

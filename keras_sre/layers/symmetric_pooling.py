@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_sre import validation
 from keras_sre.ops.backend import as_float
+from keras_sre.ops.backend import for_converters
 from keras_sre.ops.backend import is_float
 from keras_sre.ops.maps import check_not_empty
 
@@ -49,11 +50,7 @@ class BaseSymmetricPooling(keras.layers.Layer):
             return self._pool_evenly(inputs)
         axes = list(enumerate(self.pool_size, start=first_axis))
         outputs = self._pool_axes(inputs, axes)
-        if (
-            self.mode == "average"
-            and self.rank == 2
-            and min(self.pool_size) > 1
-        ):
+        if self.mode == "average" and self.rank == 2 and for_converters():
             # Integers round what lies between: in both orders, turned or not.
             outputs = (outputs + self._pool_axes(inputs, axes[::-1])) / 2
         return ops.cast(outputs, dtype)

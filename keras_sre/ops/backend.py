@@ -65,6 +65,11 @@ def compiled(function, config, *tensors):
     return program(*tensors)
 
 
+def for_converters():
+    """Returns whether functions run as they are, for converters of graphs."""
+    return not _compiling.get()
+
+
 @contextlib.contextmanager
 def uncompiled():
     """Lets `compiled` run functions as they are, for converters of graphs."""
