@@ -18,6 +18,10 @@ HAS_EXPORT = keras.backend.backend() == "tensorflow" and all(
 needs_export = pytest.mark.skipif(
     not HAS_EXPORT, reason="exports by TensorFlow, with the extra `export`"
 )
+names_its_backends = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="is about the backends that it names: once is enough",
+)
 needs_multi_host = pytest.mark.skipif(
     "heartbeat_timeout_seconds"
     not in inspect.signature(jax.distributed.initialize).parameters,

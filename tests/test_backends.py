@@ -8,6 +8,9 @@ import sys
 import numpy as np
 import pytest
 from helpers import assert_close
+from helpers import names_its_backends
+
+pytestmark = names_its_backends
 
 BACKENDS = ("tensorflow", "jax", "torch")
 

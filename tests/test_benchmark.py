@@ -14,6 +14,7 @@ import benchmark_gpu
 import benchmark_layers
 import benchmark_models
 import keras
+import numpy as np
 import pytest
 import small_network
 import timing
@@ -57,6 +58,27 @@ def test_layers(tmp_path, monkeypatch, capsys):
     assert "harmonics" in printed and "floor" in printed
 
 
+@pytest.mark.parametrize("harmonics", [(), (1, 2)])
+def test_copies(harmonics, rng):
+    """Ring sums are copies: what a layer multiplies is the map itself."""
+    layer = SREConv2D(4, 5, padding="same", harmonics=harmonics, use_bias=False)
+    x = rng.normal(size=(2, 6, 6, 3)).astype("float32")
+    expected = []
+    layer.build(x.shape)
+    benchmark_layers.make_copies(layer)
+    for order, kernel in {
+        0: layer.ring_kernel,
+        **layer.harmonic_kernels,
+    }.items():
+        kernel = keras.ops.convert_to_numpy(kernel)
+        weights = np.arange(1, len(kernel) + 1)
+        product = x @ np.einsum("r,rcf->cf", weights, kernel)
+        # An order has two functions, here alike: the norm of the two.
+        expected.append(np.sqrt(2) * np.abs(product) if order else product)
+    expected = np.concatenate(expected, axis=-1)
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_models(tmp_path, monkeypatch):
     """Ratios are to the faster of the plain ones."""
     networks = dict(list(benchmark_models.SETTINGS["2D"].networks.items())[::3])
@@ -70,12 +92,18 @@ def test_models(tmp_path, monkeypatch):
         lambda module, function, *arguments: {"first_s": 1.0, "memory_mib": 2},
     )
     rows = run("models", tmp_path, "--torch-python", fake_torch(tmp_path))
-    products = "SRE 3 3 3 3: products"
-    assert {row["what"] for row in rows} == {*networks, products, "official"}
-    plain = [row["step_ms"] for row in rows if row["what"] == rows[0]["what"]]
+    plain, *rings = networks
+    modes = ["on"] if keras.backend.backend() == "jax" else ["auto", "on"]
+    assert [(row["what"], row["mode"]) for row in rows] == [
+        *((network, mode) for mode in modes for network in networks),
+        *((network, "copies") for network in rings),
+        *((network, "products") for network in rings),
+        ("official", "torch"),
+    ]
+    times = [row["step_ms"] for row in rows if row["what"] == plain]
     for row in rows:
-        assert row["step_ratio"] == row["step_ms"] / min(plain)
-        if row["what"] in networks:
+        assert row["step_ratio"] == row["step_ms"] / min(times)
+        if row["mode"] not in ("products", "torch"):
             assert row["first_ratio"] == row["memory_ratio"] == 1
     asked = (tmp_path / "asked").read_text().split("\n")
     # Three rounds to warm up and two that count.

@@ -21,6 +21,7 @@ import pytest
 from augment import augment
 from augment import lose_corners
 from augment import turn_and_mirror
+from helpers import names_its_backends
 from helpers import needs_multi_host
 
 SETTINGS = (
@@ -111,6 +112,7 @@ def _read(path):
     return json.loads(path.read_text())
 
 
+@names_its_backends
 @pytest.mark.parametrize("model", ["sre_resnet18", "resnet18"])
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_devices_have_the_curve_of_one(backend, model, runs):
@@ -129,6 +131,7 @@ def test_two_devices_have_the_curve_of_one(backend, model, runs):
         assert metrics[0][name] == metrics[1][name], name
 
 
+@names_its_backends
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_what_two_devices_trained_loads_on_one(backend, runs, rng):
     x = rng.normal(size=(3, 32, 32, 1)).astype("float32")
@@ -142,6 +145,7 @@ def test_what_two_devices_trained_loads_on_one(backend, runs, rng):
     )
 
 
+@names_its_backends
 @needs_multi_host
 def test_two_processes_one_is_lost_and_one_goes_on(tmp_path, start, runs):
     output = tmp_path / "run"

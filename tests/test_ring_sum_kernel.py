@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 from helpers import dense_conv
+from helpers import names_its_backends
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from keras_sre.ops import ring_sum_kernel
 triton = pytest.importorskip("jax.experimental.pallas.triton")
 if not hasattr(triton, "CompilerParams"):
     pytest.skip("JAX is too old for the kernel", allow_module_level=True)
+pytestmark = names_its_backends
 
 
 def expected_sums(x, filters, paddings):

@@ -2,6 +2,8 @@
 
 The floor of a ring convolution is one product of the size of its pointwise
 product: as many rows as there are cells, `num_rings * channels` by filters.
+"copies" is what the way from the map to that product costs by itself: the layer
+with rings of one tap each, whose sums are copies.
 Transposed and depthwise layers are compared with Keras' of the same kernel.
 """
 
@@ -13,6 +15,7 @@ import timing
 from keras import ops
 
 import keras_sre
+from keras_sre.ops.config import RingConvConfig
 
 # Kernel size, channels and filters, spatial shape, batch.
 LAYERS = (
@@ -26,8 +29,10 @@ LAYERS = (
     (3, 32, (32, 32, 32), 2),
 )
 PLAIN = "plain"  # a kernel of 3 taps along each axis
+COPIES = "copies"
 RINGS = {
     "auto": {},
+    COPIES: {},
     "auto, harmonics": {"harmonics": (1, 2)},
     "dense": {"implementation": "dense"},
     "depthwise": {"implementation": "depthwise"},
@@ -41,6 +46,28 @@ OTHERS = (
     ("DepthwiseConv2D", (7,), 384, (14, 14), 8),
     ("DepthwiseConv2D", (3,), 96, (56, 56), 8),
 )
+
+
+class _SingleTaps(RingConvConfig):
+    """Rings of one tap each, and no two alike, or XLA would make one copy."""
+
+    @property
+    def banks(self):
+        return tuple(map(self._single_taps, super().banks))
+
+    def _single_taps(self, bank):
+        taps = np.zeros_like(bank)
+        middle = [size // 2 for size in self.kernel_size]
+        taps[(..., *middle)] = np.arange(1, bank.shape[1] + 1)
+        return taps
+
+
+def make_copies(layer):
+    """Has a ring layer copy its map for each ring instead of adding its taps.
+
+    What is left is the least that writing ring sums and multiplying them takes.
+    """
+    layer._config = _SingleTaps(**vars(layer._config))
 
 
 def run(repeats):
@@ -75,6 +102,7 @@ def _time_convolution(case, size, channels, spatial, batch, repeats):
         if rank == 3 and name == "depthwise":
             continue  # no backend has one: it would go slice by slice
         layers[name] = ring(channels, size, padding="same", **options)
+    make_copies(layers[COPIES])
     num_rings = layers["auto"].num_rings
     rows = batch * math.prod(spatial), num_rings * channels
     floor = ops.ones(rows), ops.ones((num_rings * channels, channels))

@@ -12,9 +12,10 @@ from keras import ops
 from keras_sre.ops.maps import merge_groups
 from keras_sre.ops.maps import pad
 from keras_sre.ops.maps import split_groups
-from keras_sre.ops.products import mean_weights
 from keras_sre.ops.products import pointwise
 from keras_sre.ops.products import product
+from keras_sre.ops.products import weight_matrices
+from keras_sre.ops.products import weights_of_means
 from keras_sre.ops.responses import NORM_SCOPE
 from keras_sre.ops.responses import join
 from keras_sre.ops.responses import to_outputs
@@ -40,7 +41,9 @@ def depthwise_ring_conv(x, ring_kernels, config):
     def rings_first(bank, ring_kernel):
         for filters in bank:
             means = sums_of(x, ring_means(filters))
-            weights = mean_weights(ring_kernel, filters, groups)
+            weights = weight_matrices(
+                weights_of_means(ring_kernel, filters), groups, "bcf"
+            )
             if groups == 1:
                 yield pointwise(join(means), weights[0])
             else:

@@ -42,10 +42,10 @@ def weights_of_rings(ring_kernel, groups, apart):
     ]
 
 
-def mean_weights(ring_kernel, filters, groups):
-    """Returns `weight_matrices` of ring means instead of ring sums."""
+def weights_of_means(ring_kernel, filters):
+    """Returns the ring kernel for ring means instead of ring sums."""
     scale = ops.cast(tap_sums(filters), ring_kernel.dtype)
-    return weight_matrices(ring_kernel * scale[:, None, None], groups, "bcf")
+    return ring_kernel * scale[:, None, None]
 
 
 def to_ring_kernel(weights, shape, order):

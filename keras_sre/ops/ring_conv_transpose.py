@@ -25,11 +25,11 @@ from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.factorised import apply_rings
 from keras_sre.ops.maps import pad
 from keras_sre.ops.maps import spread
+from keras_sre.ops.products import weights_of_means
 from keras_sre.ops.ring_sum import depthwise_ring_sums
 from keras_sre.ops.ring_sum import ring_means
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.ring_sum import sum_of_ring_sums
-from keras_sre.ops.ring_sum import tap_sums
 from keras_sre.ops.tiling import map_tiles
 
 
@@ -107,8 +107,7 @@ def _dense(x, ring_kernel, config, crops):
 
 def _depthwise(x, ring_kernel, config, crops):
     filters = config.filled_rings
-    scale = ops.cast(tap_sums(filters), ring_kernel.dtype)
-    maps = _products(x, ring_kernel * scale[:, None, None])
+    maps = _products(x, weights_of_means(ring_kernel, filters))
     maps = pad(spread(maps, config.strides), _borders(config, crops))
     inside = tuple(
         slice(span // 2, span // 2 - span or None) for span in config.spans
