@@ -28,7 +28,7 @@ from keras_sre.ops.responses import split
 from keras_sre.ops.responses import split_parts
 from keras_sre.ops.responses import to_directions
 from keras_sre.ops.responses import to_gradients
-from keras_sre.ops.responses import to_outputs
+from keras_sre.ops.responses import to_parts
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.ring_sum import sum_of_ring_sums
 from keras_sre.ops.ring_sum import sum_tensors
@@ -132,15 +132,30 @@ def _forward(config, x, *ring_kernels, with_directions=False):
     def tile(x):
         respond = products_first if product_first else rings_first
         responses = list(respond(split_groups(x, groups)))
-        outputs, norms = to_outputs(responses, config.orders)
-        if not with_directions:
-            return (merge_groups(outputs),)
-        directions = join(itertools.chain(*to_directions(responses, norms)))
-        return merge_groups(outputs), merge_groups(directions)
+        parts, norms = to_parts(responses, config.orders)
+        if with_directions:
+            parts += itertools.chain(*to_directions(responses, norms))
+        return tuple(parts)
 
-    width = output_width if product_first else input_width
-    num_outputs = 2 if with_directions else 1
-    return map_tiles(tile, x, width=width, num_outputs=num_outputs)
+    # Parts are joined afterwards: XLA would make all of a tile in one loop,
+    # which for large kernels takes up to three times as long.
+    num_parts = len(banks)
+    if with_directions:
+        num_parts += sum(
+            len(bank)
+            for order, bank in zip(config.orders, banks, strict=True)
+            if order
+        )
+    parts = map_tiles(
+        tile,
+        x,
+        width=output_width if product_first else input_width,
+        num_outputs=num_parts,
+    )
+    outputs = merge_groups(join(parts[: len(banks)]))
+    if not with_directions:
+        return (outputs,)
+    return outputs, merge_groups(join(parts[len(banks) :]))
 
 
 def _backward(config, x, upstream, *tensors):

@@ -69,5 +69,5 @@ def depthwise_ring_conv(x, ring_kernels, config):
         narrower = ring_kernel.shape[-1] < x.shape[-1]
         respond = products_first if may_swap and narrower else rings_first
         responses.append(list(respond(bank, ring_kernel)))
-    outputs, _ = to_outputs(responses, config.orders)
+    outputs = to_outputs(responses, config.orders)
     return outputs if groups == 1 else merge_groups(outputs)

@@ -23,10 +23,11 @@ EPSILON = 1e-8
 NORM_SCOPE = "harmonic_norm"  # names what computes a norm in exported graphs
 
 
-def to_outputs(responses, orders):
-    """Returns the filters of all orders side by side, and the norms."""
-    if not any(orders):
-        return join([part for parts in responses for part in parts]), [None]
+def to_parts(responses, orders):
+    """Returns the filters of each order, a list, and the norms among them.
+
+    The list of norms, in float32 at least, has `None` for order 0.
+    """
     outputs, norms = [], []
     with keras.name_scope(NORM_SCOPE):
         for order, parts in zip(orders, responses, strict=True):
@@ -37,11 +38,18 @@ def to_outputs(responses, orders):
             squares = [ops.square(at_least_float32(part)) for part in parts]
             norms.append(ops.sqrt(sum(squares) + EPSILON))
             outputs.append(ops.cast(norms[-1], parts[0].dtype))
-        return join(outputs), norms
+    return outputs, norms
+
+
+def to_outputs(responses, orders):
+    """Returns the filters of all orders side by side."""
+    outputs, _ = to_parts(responses, orders)
+    with keras.name_scope(NORM_SCOPE):
+        return join(outputs)
 
 
 def to_directions(responses, norms):
-    """Returns the directions, given the norms of `to_outputs`."""
+    """Returns the directions, given the norms of `to_parts`."""
     return [
         []
         if norm is None

@@ -194,6 +194,6 @@ def _dense(inputs, ring_kernels, config):
         sizes=[k.shape[-1] // config.groups for k in ring_kernels],
         counts=[len(bank) for bank in config.banks],
     )
-    outputs, _ = to_outputs(responses, config.orders)
+    outputs = to_outputs(responses, config.orders)
     num_filters = sum(k.shape[-1] for k in ring_kernels)
     return ops.reshape(outputs, (*shape, num_filters))
