@@ -66,15 +66,15 @@ def test_copies(harmonics, rng):
     expected = []
     layer.build(x.shape)
     benchmark_layers.make_copies(layer)
-    for order, kernel in {
-        0: layer.ring_kernel,
-        **layer.harmonic_kernels,
-    }.items():
+    kernels = {0: layer.ring_kernel, **layer.harmonic_kernels}
+    for order, kernel in kernels.items():
         kernel = keras.ops.convert_to_numpy(kernel)
-        weights = np.arange(1, len(kernel) + 1)
-        product = x @ np.einsum("r,rcf->cf", weights, kernel)
-        # An order has two functions, here alike: the norm of the two.
-        expected.append(np.sqrt(2) * np.abs(product) if order else product)
+        functions, rings = 2 if order else 1, len(kernel)
+        factors = 1 + np.arange(functions * rings).reshape(functions, rings)
+        weights = np.einsum("ir,rcf->icf", factors, kernel)
+        products = np.einsum("nhwc,icf->inhwf", x, weights)
+        norm = np.sqrt(np.square(products).sum(axis=0))
+        expected.append(norm if order else products[0])
     expected = np.concatenate(expected, axis=-1)
     np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-4)
 

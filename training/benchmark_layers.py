@@ -56,9 +56,11 @@ class _SingleTaps(RingConvConfig):
         return tuple(map(self._single_taps, super().banks))
 
     def _single_taps(self, bank):
-        taps = np.zeros_like(bank)
+        functions, rings = bank.shape[:2]
         middle = [size // 2 for size in self.kernel_size]
-        taps[(..., *middle)] = np.arange(1, bank.shape[1] + 1)
+        factors = 1 + np.arange(functions * rings)
+        taps = np.zeros_like(bank)
+        taps[(..., *middle)] = factors.reshape(functions, rings)
         return taps
 
 
