@@ -26,7 +26,7 @@ SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
 
 def pytest_collection_modifyitems(config, items):
-    """With KERAS_SRE_PART=2/6 keeps the tests of part 2 of 0 to 5."""
+    """With KERAS_SRE_PART=2/12 keeps the tests of part 2 of 0 to 11."""
     part, parts = map(int, os.environ.get("KERAS_SRE_PART", "0/1").split("/"))
     sorted_out = [[] for _ in range(parts)]
     for item in items:
