@@ -9,13 +9,15 @@
 every implementation; its ratio to the plain 3-tap one and to one product of its
 size. `models`: SRE-ResNet-18 and the plain ResNet-18, 32x32x3 at batch 32 and
 32x32x32 at batch 2, with XLA off and on: inference, training step, first step
-(compilation) and peak memory. `litert`: the same networks exported, float32 to
-int8: size, latency of one image, memory. `equivariance`: the error of one layer
-on pictures turned by any angle, by ring profile; with `--runs`, how much the
-logits of trained networks change. `scaling`: seconds for 1000 images and memory
-against the size of images, the width and the size of the set, one process
-against two, and what all 18 tasks of MedMNIST cost at that rate. `gpu`: the
-networks on a GPU (JAX), float32 and bfloat16, beside what the GPU allows.
+(compilation) and peak memory. In both, "copies" has rings of one tap each: what
+is left without the additions of ring sums. `litert`: the same networks
+exported, float32 to int8: size, latency of one image, memory. `equivariance`:
+the error of one layer on pictures turned by any angle, by ring profile; with
+`--runs`, how much the logits of trained networks change. `scaling`: seconds for
+1000 images and memory against the size of images, the width and the size of the
+set, one process against two, and what all 18 tasks of MedMNIST cost at that
+rate. `gpu`: the networks on a GPU (JAX), float32 and bfloat16, beside what the
+GPU allows.
 
 What is compared runs in one process, in turn, so that a drifting machine drifts
 for all. Figures are medians with half the distance of the quartiles; the first
