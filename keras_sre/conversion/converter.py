@@ -1,7 +1,6 @@
 """Rebuilds a model layer by layer, with counterparts in their places."""
 
 import itertools
-import warnings
 
 import keras
 from keras import layers
@@ -9,10 +8,13 @@ from keras import tree
 
 from keras_sre.conversion import kinds
 from keras_sre.conversion import replacements
+from keras_sre.conversion.compiling import compile_alike
 from keras_sre.conversion.configuration import configuration
 from keras_sre.conversion.projection import project
 from keras_sre.conversion.report import ConvertedLayer
+from keras_sre.conversion.report import described
 from keras_sre.conversion.separable import parts_of_separable
+from keras_sre.conversion.unequal_padding import paddings_to_equalise
 
 # Their functions, and words they have learnt, are not in their configuration.
 AS_THEY_ARE = (
@@ -47,7 +49,7 @@ class Converter:
         names = {layer.name for layer in model.layers}
         self._recorded, self._prefix, self._names = [], prefix, names
         if self.settings.symmetric_pooling:
-            self._equal |= _paddings_to_equalise(model)
+            self._equal |= paddings_to_equalise(model)
         if isinstance(model, keras.Sequential):
             converted = self._convert_sequential(model)
         else:
@@ -55,7 +57,7 @@ class Converter:
         if not model.trainable:
             converted.trainable = False
         if model.compiled:
-            _compile_alike(converted, model)
+            compile_alike(converted, model)
         self._recorded, self._prefix, self._names = outer
         return converted
 
@@ -142,8 +144,8 @@ class Converter:
         self.rows.append(
             ConvertedLayer(
                 name=f"{self._prefix}{layer.name}",
-                before=_described(layer),
-                after=" + ".join(map(_described, steps)),
+                before=described(layer),
+                after=" + ".join(map(described, steps)),
                 projection_error=error,
             )
         )
@@ -182,7 +184,7 @@ class Converter:
         name = f"{self._prefix}{layer.name}"
         if all(row.name != name for row in self.rows):
             self.rows.append(
-                ConvertedLayer(name, _described(layer), "", None, reason)
+                ConvertedLayer(name, described(layer), "", None, reason)
             )
 
     def _make(self, layer, make, form=None):
@@ -223,30 +225,6 @@ def _wraps_what_is_replaced(layer):
     )
 
 
-def _compile_alike(converted, model):
-    """Compiles a model as another is, with an optimizer of its own."""
-    try:
-        with warnings.catch_warnings():  # of a lambda, though nothing is saved
-            warnings.simplefilter("ignore")
-            config = model.get_compile_config()
-        converted.compile_from_config(config)
-        return
-    except (TypeError, ValueError, NotImplementedError):
-        config = dict(model._compile_config.config)  # with what cannot be named
-    optimizer = config["optimizer"]
-    try:
-        if isinstance(optimizer, keras.optimizers.Optimizer):
-            config["optimizer"] = optimizer.from_config(optimizer.get_config())
-    except (TypeError, ValueError, NotImplementedError) as error:
-        warnings.warn(
-            f"The converted model is not compiled: its optimizer cannot be "
-            f"made anew ({error}).",
-            stacklevel=2,
-        )
-        return
-    converted.compile(**config)
-
-
 def _new_inputs(model):
     """Returns inputs of the same names, in the structure of the old ones."""
     names = {
@@ -280,72 +258,3 @@ def _same(layer):
     if isinstance(layer, AS_THEY_ARE):
         return layer
     return layer.__class__.from_config(configuration(layer))
-
-
-def _described(layer):
-    """Returns for instance `Conv2D 3x3 / 2`."""
-    words = [type(layer).__name__]
-    size = getattr(layer, "kernel_size", getattr(layer, "pool_size", None))
-    if size is not None:
-        words.append("x".join(map(str, size)))
-    strides = getattr(layer, "strides", (1,))
-    if isinstance(strides, tuple) and max(strides) > 1:
-        words.append(f"/ {'x'.join(map(str, sorted(set(strides))))}")
-    return " ".join(words)
-
-
-def _paddings_to_equalise(model):
-    """Returns the ids of unequal zero paddings that only strided windows see.
-
-    A stride on an even map is often prepared by one more zero at the end.
-    Windows that become centred need as many at both ends, which then gives
-    maps of the same size.
-    """
-    found = set()
-    for layer in model.layers:
-        if type(layer) not in kinds.ZERO_PADDING.values():
-            continue
-        pairs = layer.padding
-        pairs = [pairs] if isinstance(pairs[0], int) else pairs
-        if all(before == after for before, after in pairs):
-            continue
-        users = [user for user in model.layers if _reads(user, layer)]
-        is_output = any(x is layer.output for x in model.outputs)
-        prepared = users and all(_is_prepared(user, pairs) for user in users)
-        if prepared and not is_output:
-            found.add(id(layer))
-    return found
-
-
-def _reads(layer, earlier):
-    try:
-        inputs = tree.flatten(layer.input)
-    except AttributeError:  # never called
-        return False
-    return any(x is earlier.output for x in inputs)
-
-
-def _is_prepared(layer, pairs):
-    windows = getattr(layer, "kernel_size", getattr(layer, "pool_size", None))
-    strides = getattr(layer, "strides", None)
-    if windows is None or getattr(layer, "padding", None) != "valid":
-        return False
-    first = getattr(layer, "data_format", "channels_last") == "channels_first"
-    if any(n == 1 and a != b for n, (a, b) in zip(strides, pairs, strict=True)):
-        return False
-    # Of all calls, each along all axes.
-    for node in layer._inbound_nodes:
-        shape = node.input_tensors[0].shape
-        sizes = shape[2:] if first else shape[1:-1]
-        axes = zip(sizes, windows, strides, pairs, strict=True)
-        if not all(itertools.starmap(_makes_no_difference, axes)):
-            return False
-    return True
-
-
-def _makes_no_difference(size, window, stride, pair):
-    """Returns whether equal zeros at both ends give as many windows."""
-    if size is None:
-        return True
-    equal = size + 2 * max(pair) - sum(pair)
-    return (equal - window) // stride == (size - window) // stride

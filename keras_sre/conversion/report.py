@@ -53,3 +53,15 @@ class ConversionReport:
                 )
             )
         return "\n".join(aligned(rows))
+
+
+def described(layer):
+    """Returns for instance `Conv2D 3x3 / 2`."""
+    words = [type(layer).__name__]
+    size = getattr(layer, "kernel_size", getattr(layer, "pool_size", None))
+    if size is not None:
+        words.append("x".join(map(str, size)))
+    strides = getattr(layer, "strides", (1,))
+    if isinstance(strides, tuple) and max(strides) > 1:
+        words.append(f"/ {'x'.join(map(str, sorted(set(strides))))}")
+    return " ".join(words)
