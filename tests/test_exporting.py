@@ -13,7 +13,7 @@ from helpers import to_numpy
 import keras_sre
 from keras_sre import ExportError
 from keras_sre.exporting import formats
-from keras_sre.exporting import quantization
+from keras_sre.exporting import ranges
 from keras_sre.exporting import runtimes
 from keras_sre.exporting.samples import samples_of
 
@@ -95,12 +95,14 @@ def test_litert_keeps_the_parameter_count_and_folds_normalisation(tmp_path):
     path = tmp_path / "model.tflite"
     keras_sre.export(model, path, verify=False)
     found = operations(path)
-    # Rings of 9x9: the centre, two small windows, three and seven dilated ones
-    # of 3x3; then one product for each layer. No normalisation is left.
-    assert found["DEPTHWISE_CONV_2D"] == 1 + 1 + 3 + 7 + 1
+    # Rings of 9x9: a window for the first, one more for the second, three for
+    # the third and two for the fourth; and one of 3x3. Then a product for each
+    # layer. No normalisation is left.
+    assert found["DEPTHWISE_CONV_2D"] == 1 + 1 + 3 + 2 + 1
     assert found["CONV_2D"] == 2
     allowed = {"DEPTHWISE_CONV_2D", "CONV_2D", "CONCATENATION", "ADD"}
     allowed |= {"AVERAGE_POOL_2D", "MEAN", "FULLY_CONNECTED"}
+    allowed |= {"PAD", "STRIDED_SLICE"}  # a border, and its end
     assert set(found) <= allowed
 
 
@@ -166,6 +168,24 @@ def test_integers_are_exactly_symmetric(build, most, tmp_path):
     assert len(set(expected.ravel())) > 1
     for name, transform in grid_transforms(2):
         np.testing.assert_array_equal(run(transform(x)), expected, name)
+
+
+def test_rings_of_9x9_are_composed_in_integers(tmp_path):
+    """Their taps stay exact, and no map is rounded a second time."""
+    path, model = tmp_path / "model.tflite", small_network()
+    keras_sre.export(
+        model, path, quantization="int8", representative_data=samples(model)
+    )
+    counted = operations(path)
+    assert counted["STRIDED_SLICE"] == 3 and counted["DEPTHWISE_CONV_2D"] == 8
+    assert counted["QUANTIZE"] == 0
+    interpreter, ratios = undelegated(path), set()
+    for operation in interpreter._get_ops_details():
+        if operation["op_name"] == "DEPTHWISE_CONV_2D":
+            taps = np.abs(interpreter.get_tensor(operation["inputs"][1]))
+            taps = taps[taps > 0].astype(int)
+            ratios.update(taps / taps.min())
+    assert ratios == {1, 2, 5}
 
 
 def test_integers_of_a_plain_network_are_not(tmp_path):
@@ -619,7 +639,7 @@ def test_calibration_sees_all_poses(rank, samples_for_all, rng):
     expected = {f(x[None])[0].tobytes() for _, f in grid_transforms(rank)}
     seen = set()
     for index in range(samples_for_all):
-        poses = quantization._some_poses(x, index)
+        poses = ranges._some_poses(x, index)
         found = {np.ascontiguousarray(pose).tobytes() for pose in poses}
         assert len(poses) == len(found) == 8
         seen |= found
@@ -628,24 +648,24 @@ def test_calibration_sees_all_poses(rank, samples_for_all, rng):
 
 def test_calibration_of_other_inputs(rng):
     x = rng.normal(size=(4, 6, 1))  # a quarter turn has another shape
-    assert len(quantization._some_poses(x, 3)) == 4
-    (vector,) = quantization._some_poses(np.arange(3), 1)
+    assert len(ranges._some_poses(x, 3)) == 4
+    (vector,) = ranges._some_poses(np.arange(3), 1)
     np.testing.assert_array_equal(vector, np.arange(3))
     x = rng.normal(size=(4, 4, 4))  # of which the first are the channels
-    for pose in quantization._some_poses(x, 0, channels_last=False):
+    for pose in ranges._some_poses(x, 0, channels_last=False):
         for found, channel in zip(pose, x, strict=True):
             assert sorted(found.ravel()) == sorted(channel.ravel())
 
 
 def test_images_with_channels_first_turn_too(tmp_path, rng, monkeypatch):
-    seen, some_poses = [], quantization._some_poses
+    seen, some_poses = [], ranges._some_poses
 
     def spy(*arguments):
         poses = some_poses(*arguments)
         seen.extend(poses)
         return poses
 
-    monkeypatch.setattr(quantization, "_some_poses", spy)
+    monkeypatch.setattr(ranges, "_some_poses", spy)
     layer = keras_sre.SREConv2D(3, 3, data_format="channels_first")
     model = keras.Sequential([keras.Input((2, 9, 9)), layer])
     x = rng.normal(size=(2, 2, 9, 9)).astype("float32")

@@ -21,17 +21,20 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 from keras import ops
+from scipy import ndimage
 
 from keras_sre.geometry import ring_filters
 from keras_sre.harmonics import harmonic_filters
 from keras_sre.ops.backend import compiled
 from keras_sre.ops.backend import slice_axis
 from keras_sre.ops.config import RingConvConfig
+from keras_sre.ops.depthwise_ring_sum import _windows
 from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.expansion import expand_kernels
 from keras_sre.ops.ring_conv import fastest_implementation
 from keras_sre.ops.ring_conv import ring_conv
-from keras_sre.ops.ring_sum import _windows
+from keras_sre.ops.ring_maps import composed
+from keras_sre.ops.ring_maps import ring_maps
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.tiling import map_tiles
 
@@ -210,6 +213,50 @@ def test_large_rings_are_sums_of_small_windows(size, profile, orders, rng):
         if len(windows) > 1:  # none has a row of zeros
             for window in windows:
                 assert window.any(axis=0).all() and window.any(axis=1).all()
+
+
+@pytest.mark.parametrize("size", [(7, 12), (8, 8), (9, 17)], ids=str)
+@pytest.mark.parametrize("dilation_rate", [(1, 1), (2, 1)], ids=str)
+@pytest.mark.parametrize("kernel_size", [5, 7, 9])
+def test_rings_are_made_of_each_other(kernel_size, size, dilation_rate, rng):
+    """On edge devices; on small maps they are windows as any others."""
+    filters = ring_filters((kernel_size, kernel_size))
+    x = rng.normal(size=(2, *size, 3)).astype("float32")
+    with composed():
+        maps, matrix = ring_maps(
+            ops.convert_to_tensor(x), filters, dilation_rate
+        )
+    spans = [(kernel_size - 1) * rate for rate in dilation_rate]
+    spread = np.zeros((len(filters), *[span + 1 for span in spans]))
+    spread[:, :: dilation_rate[0], :: dilation_rate[1]] = filters
+    sums = [
+        ndimage.correlate(x, ring[None, ..., None], mode="constant")
+        for ring in spread
+    ]
+    for ring_map, parts in zip(maps, matrix, strict=True):
+        assert_close(ring_map, np.tensordot(parts, sums, 1))
+    assert np.array_equal(matrix, np.diag(np.diag(matrix))) == (min(size) < 8)
+
+
+@pytest.mark.parametrize("size", [5, 7, 9])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": "valid"},
+        {"strides": (2, 3)},
+        {"groups": 2},
+        {"dilation_rate": (1, 2)},
+    ],
+    ids=str,
+)
+def test_composed_rings_equal_the_reference(size, options, rng):
+    plain = {"strides": (1, 1), "padding": "same", "dilation_rate": (1, 1)}
+    config = RingConvConfig((size, size), **plain | options)
+    x = rng.normal(size=(1, 19, 20, 4)).astype("float32")
+    weights = sample_weights(config, 4, 6, rng)
+    with composed():
+        y = convolved(x, weights, config, "depthwise")
+    assert_close(y, reference(config, x, *weights))
 
 
 @given(problems(), st.sampled_from(IMPLEMENTATIONS), st.integers(0, 2**32 - 1))

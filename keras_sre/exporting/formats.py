@@ -15,6 +15,7 @@ import keras
 
 from keras_sre.layers.base_ring_layer import BaseRingLayer
 from keras_sre.ops.backend import uncompiled
+from keras_sre.ops.ring_maps import composed
 
 INPUT_BATCH = 1  # of LiteRT: with an unknown one dilated windows do not convert
 
@@ -49,7 +50,7 @@ def write_litert(model, path):
 
     require("ai_edge_litert")
     signature = [_signature(model, INPUT_BATCH)]
-    with lowered(model, "depthwise"), quiet():
+    with lowered(model, "depthwise"), composed(), quiet():
         try:
             model.export(
                 str(path),

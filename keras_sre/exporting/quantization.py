@@ -1,28 +1,19 @@
 """Quantizes a LiteRT file, so that integers are as symmetric as floats.
 
 By `litert-quantizer`, not by TensorFlow's converter: it takes a file, needs
-seconds, lets each operation be treated by itself, and leaves the scales to us.
-Two maps that turning an image exchanges (the ring sums of a kernel's rows and
-of its columns, say) must have one scale: calibration sees every image in all
-poses of the grid, and ranges are rounded, which removes what floats differ by.
+seconds, lets each operation be treated by itself, and leaves the scales to us
+(`ranges.py`).
 """
 
 import collections
 import functools
 import re
 
-import numpy as np
-
-from keras_sre.equivariance.symmetries import grid_poses
 from keras_sre.exporting.formats import quiet
 from keras_sre.exporting.formats import require
-from keras_sre.exporting.runtimes import by_name
+from keras_sre.exporting.ranges import ranges_of
 from keras_sre.ops.responses import NORM_SCOPE
 
-SIGNIFICANT = 2**10  # ranges are rounded outwards to ten binary digits
-# Poses of the grid in which a sample calibrates: all 8 of an image, and as many
-# of a volume's 48.
-POSES = 8
 # What works on each value of a map by itself, as the quantizer names it.
 ELEMENTWISE = (
     *("ADD", "SUB", "MUL", "DIV", "SQRT", "RSQRT", "MAXIMUM"),
@@ -53,7 +44,7 @@ def quantize(path, mode, samples, input_names, channels_last=True):
         }
         ranges = None
         if mode == "int8":
-            ranges = _calibrate(path, samples, input_names, channels_last)
+            ranges = ranges_of(path, samples, input_names, channels_last)
         quantized = quantizer.Quantizer(str(path), recipes[mode]()).quantize(
             ranges, enable_progress_bar=False, enable_progress_report=False
         )
@@ -162,56 +153,3 @@ def _products():
 
     names = qtyping.TFLOperationName
     return names.CONV_2D, names.FULLY_CONNECTED
-
-
-def _calibrate(path, samples, input_names, channels_last):
-    """Returns the range of each map over samples in poses of the grid."""
-    from litert_quantizer import calibrator
-    from litert_quantizer.utils import qsv_utils
-
-    interpreter = calibrator.CalibrationInterpreter(
-        str(path),
-        calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
-        qsv_utils.min_max_update,
-    )
-    signature, *_ = interpreter.get_signature_list()
-    names = interpreter.get_signature_list()[signature]["inputs"]
-    run = interpreter.get_signature_runner(signature)
-    for index, sample in enumerate(zip(*samples, strict=True)):
-        poses = [_some_poses(x, index, channels_last) for x in sample]
-        # Inputs of fewer poses, such as numbers beside an image, come again.
-        for number in range(max(map(len, poses))):
-            batch = [some[number % len(some)][None] for some in poses]
-            run(**by_name(names, batch, input_names))
-    ranges = interpreter.get_calibration_results()
-    return {name: _rounded(found) for name, found in ranges.items()}
-
-
-def _some_poses(x, index, channels_last=True):
-    """Returns sample number `index` in `POSES` poses of the grid.
-
-    Of volumes the next samples take other poses. All 48 of each would take six
-    times as long, and volumes are not symmetric to the bit in any case.
-    """
-    first_axis = 0 if channels_last else 1
-    poses = list(grid_poses(x, max(0, x.ndim - 1), first_axis))
-    step = max(1, len(poses) // POSES)
-    return poses[index % step :: step]
-
-
-def _rounded(found):
-    """Returns a range rounded outwards, symmetric if it nearly is."""
-    low, high = (_round_outwards(found[end]) for end in ("min", "max"))
-    if not (low.any() or high.any()):  # as ring sums outside a small map are
-        low, high = low - 1, high + 1
-    if low.size == 1 and abs(low + high) <= 0.01 * high:
-        # With a zero point of 0, and so that -x is the negative of x.
-        high = np.maximum(high, -low)
-        low = -high * 128 / 127
-    return found | {"min": low, "max": high}
-
-
-def _round_outwards(values):
-    mantissa, exponent = np.frexp(np.asarray(values, "float32"))
-    mantissa = np.sign(mantissa) * np.ceil(np.abs(mantissa) * SIGNIFICANT)
-    return np.ldexp(mantissa / SIGNIFICANT, exponent).astype("float32")

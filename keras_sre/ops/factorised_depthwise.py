@@ -9,18 +9,19 @@ whose ring sums are then of as few maps as there are filters.
 import keras
 from keras import ops
 
+from keras_sre.ops.depthwise_ring_sum import depthwise_ring_sums
 from keras_sre.ops.maps import merge_groups
 from keras_sre.ops.maps import pad
 from keras_sre.ops.maps import split_groups
 from keras_sre.ops.products import pointwise
 from keras_sre.ops.products import product
 from keras_sre.ops.products import weight_matrices
-from keras_sre.ops.products import weights_of_means
+from keras_sre.ops.products import weights_of_maps
 from keras_sre.ops.responses import NORM_SCOPE
 from keras_sre.ops.responses import join
 from keras_sre.ops.responses import to_outputs
-from keras_sre.ops.ring_sum import depthwise_ring_sums
-from keras_sre.ops.ring_sum import ring_means
+from keras_sre.ops.ring_maps import MAPS_SCOPE
+from keras_sre.ops.ring_maps import ring_maps
 from keras_sre.ops.ring_sum import sum_tensors
 
 
@@ -34,29 +35,33 @@ def depthwise_ring_conv(x, ring_kernels, config):
             for span, stride in zip(config.spans, config.strides, strict=True)
         )
 
-    def sums_of(x, filters):
-        sums = depthwise_ring_sums(x, filters, config.dilation_rate)
-        return [part[inside] for part in sums] if inside else sums
+    def cropped(maps):
+        return [ring_map[inside] for ring_map in maps] if inside else maps
 
     def rings_first(bank, ring_kernel):
         for filters in bank:
-            means = sums_of(x, ring_means(filters))
+            maps, matrix = ring_maps(x, filters, config.dilation_rate)
+            maps = cropped(maps)
             weights = weight_matrices(
-                weights_of_means(ring_kernel, filters), groups, "bcf"
+                weights_of_maps(ring_kernel, matrix), groups, "bcf"
             )
+            if groups > 1:
+                maps = [split_groups(ring_map, groups) for ring_map in maps]
+            with keras.name_scope(MAPS_SCOPE):
+                joined = join(maps)
             if groups == 1:
-                yield pointwise(join(means), weights[0])
+                yield pointwise(joined, weights[0])
             else:
-                parts = [split_groups(mean, groups) for mean in means]
-                yield product(join(parts), weights)
+                yield product(joined, weights)
 
     def products_first(bank, ring_kernel):
         maps = [pointwise(x, weights) for weights in ops.unstack(ring_kernel)]
         for filters in bank:
             sums = [
-                sums_of(ring_map, ring[None])[0]
+                depthwise_ring_sums(ring_map, ring[None], config.dilation_rate)
                 for ring_map, ring in zip(maps, filters, strict=True)
             ]
+            sums = cropped([ring_sum for (ring_sum,) in sums])
             # Not rounded, where maps are quantized: norms are to follow.
             with keras.name_scope(NORM_SCOPE):
                 response = sum_tensors(sums)

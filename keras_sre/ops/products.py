@@ -4,9 +4,10 @@ Maps are `(..., groups, channels of a group)` and matrices `(groups, inputs,
 outputs)`.
 """
 
+import numpy as np
 from keras import ops
 
-from keras_sre.ops.ring_sum import tap_sums
+from keras_sre.ops.ring_sum import sum_tensors
 
 
 def weight_matrices(ring_kernel, groups, order):
@@ -42,10 +43,20 @@ def weights_of_rings(ring_kernel, groups, apart):
     ]
 
 
-def weights_of_means(ring_kernel, filters):
-    """Returns the ring kernel for ring means instead of ring sums."""
-    scale = ops.cast(tap_sums(filters), ring_kernel.dtype)
-    return ring_kernel * scale[:, None, None]
+def weights_of_maps(ring_kernel, matrix):
+    """Returns the ring kernel for maps that are `matrix @ ring sums`."""
+    rings = ops.unstack(ring_kernel)
+    of_maps = np.linalg.inv(matrix)  # (rings, maps)
+    return ops.stack(
+        [
+            sum_tensors(
+                weights * float(part)
+                for weights, part in zip(rings, parts, strict=True)
+                if part
+            )
+            for parts in of_maps.T
+        ]
+    )
 
 
 def to_ring_kernel(weights, shape, order):

@@ -14,6 +14,7 @@ gradient at that stride, the gradient is
 
 import dataclasses
 
+import numpy as np
 from keras import ops
 
 from keras_sre.ops.backend import as_float
@@ -21,13 +22,14 @@ from keras_sre.ops.backend import as_tensor
 from keras_sre.ops.backend import compiled_with_gradient
 from keras_sre.ops.backend import never_empty
 from keras_sre.ops.backend import untraced
+from keras_sre.ops.depthwise_ring_sum import depthwise_ring_sums
+from keras_sre.ops.depthwise_ring_sum import ring_means
+from keras_sre.ops.depthwise_ring_sum import tap_sums
 from keras_sre.ops.expansion import expand_kernel
 from keras_sre.ops.factorised import apply_rings
 from keras_sre.ops.maps import pad
 from keras_sre.ops.maps import spread
-from keras_sre.ops.products import weights_of_means
-from keras_sre.ops.ring_sum import depthwise_ring_sums
-from keras_sre.ops.ring_sum import ring_means
+from keras_sre.ops.products import weights_of_maps
 from keras_sre.ops.ring_sum import ring_sums
 from keras_sre.ops.ring_sum import sum_of_ring_sums
 from keras_sre.ops.tiling import map_tiles
@@ -107,7 +109,8 @@ def _dense(x, ring_kernel, config, crops):
 
 def _depthwise(x, ring_kernel, config, crops):
     filters = config.filled_rings
-    maps = _products(x, weights_of_means(ring_kernel, filters))
+    of_means = np.diag(1 / tap_sums(filters))
+    maps = _products(x, weights_of_maps(ring_kernel, of_means))
     maps = pad(spread(maps, config.strides), _borders(config, crops))
     inside = tuple(
         slice(span // 2, span // 2 - span or None) for span in config.spans

@@ -1,0 +1,162 @@
+"""The range of each tensor of a file that is to be quantized.
+
+Two maps that turning an image exchanges (the ring sums of a kernel's rows and
+of its columns, say) must have one scale: calibration sees every image in all
+poses of the grid, and ranges are rounded, which removes what floats differ by.
+"""
+
+import numpy as np
+
+from keras_sre.equivariance.symmetries import grid_poses
+from keras_sre.exporting.runtimes import by_name
+from keras_sre.ops.ring_maps import MAPS_SCOPE
+
+SIGNIFICANT = 2**10  # ranges are rounded outwards to ten binary digits
+# Poses of the grid in which a sample calibrates: all 8 of an image, and as many
+# of a volume's 48.
+POSES = 8
+LARGEST_TAP = 127  # in 8 bits
+
+
+def ranges_of(path, samples, input_names, channels_last=True):
+    """Returns the ranges to quantize a file with.
+
+    Args:
+        path: of a float32 `.tflite` file, with inputs of batch size 1.
+        samples: list of arrays, one for each input, with equal first axes.
+        input_names: list of str, the names of those inputs.
+        channels_last: bool, whether their last axis is that of the channels.
+
+    Returns:
+        Dict from names of tensors to dicts of `"min"` and `"max"`.
+    """
+    ranges = _calibrated(path, samples, input_names, channels_last)
+    for operations, contents in _graphs(path):
+        _share_among_ring_maps(ranges, operations)
+        _make_taps_whole(ranges, operations, contents)
+    return ranges
+
+
+def _calibrated(path, samples, input_names, channels_last):
+    """Returns the range of each map over samples in poses of the grid."""
+    from litert_quantizer import calibrator
+    from litert_quantizer.utils import qsv_utils
+
+    interpreter = calibrator.CalibrationInterpreter(
+        str(path),
+        calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+        qsv_utils.min_max_update,
+    )
+    signature, *_ = interpreter.get_signature_list()
+    names = interpreter.get_signature_list()[signature]["inputs"]
+    run = interpreter.get_signature_runner(signature)
+    for index, sample in enumerate(zip(*samples, strict=True)):
+        poses = [_some_poses(x, index, channels_last) for x in sample]
+        # Inputs of fewer poses, such as numbers beside an image, come again.
+        for number in range(max(map(len, poses))):
+            batch = [some[number % len(some)][None] for some in poses]
+            run(**by_name(names, batch, input_names))
+    ranges = interpreter.get_calibration_results()
+    return {name: _rounded(found) for name, found in ranges.items()}
+
+
+def _share_among_ring_maps(ranges, operations):
+    """Gives ring maps that are cropped one range with those beside them.
+
+    They are means of one map, or nearly, so it fits them; of ranges of their
+    own, as others read them as well, they would be rounded anew to be joined.
+    """
+    whole = {  # what a map was before it was cropped
+        cropped: inputs[0]
+        for name, inputs, (cropped, *_) in operations
+        if name == "STRIDED_SLICE"
+    }
+    for name, maps, (joined, *_) in operations:
+        if name == "CONCATENATION" and MAPS_SCOPE in joined:
+            if not whole.keys().isdisjoint(maps):
+                for ring_map in maps:
+                    ranges[ring_map] = ranges[joined]
+                    ranges[whole.get(ring_map, ring_map)] = ranges[joined]
+
+
+def _make_taps_whole(ranges, operations, contents):
+    """Gives windows ranges in which their taps are whole numbers, if any.
+
+    In their own, taps of 1 and -2 would be 64 and -127 instead of 63 and -126.
+    """
+    for name, inputs, _ in operations:
+        if name == "DEPTHWISE_CONV_2D" and inputs[1] in contents:
+            taps = np.unique(np.abs(contents[inputs[1]]))
+            steps = np.arange(LARGEST_TAP, LARGEST_TAP // 2, -1)
+            multiples = taps / taps.max() * steps[:, None]
+            errors = np.abs(multiples - np.round(multiples)).max(axis=1)
+            if errors.min() < 1e-3:
+                step = steps[np.argmax(errors < 1e-3)]
+                limit = np.float32(taps.max() * LARGEST_TAP / step)
+                ranges[inputs[1]] = {"min": -limit, "max": limit}
+
+
+def _graphs(path):
+    """Reads the graphs of a file.
+
+    Returns:
+        List of `(operations, contents)`: lists of `(name, inputs, outputs)`, of
+        tensors by name, and a dict of the tensors that are constants.
+    """
+    from litert_quantizer.utils import tfl_flatbuffer_utils as flatbuffer
+
+    file = flatbuffer.read_model(path)
+    graphs = []
+    for graph in file.subgraphs:
+        names = [flatbuffer.get_tensor_name(tensor) for tensor in graph.tensors]
+        operations = [
+            (
+                flatbuffer.TFL_OP_CODE_TO_NAME.get(
+                    file.operatorCodes[operation.opcodeIndex].builtinCode
+                ),
+                [names[i] for i in operation.inputs if i >= 0],
+                [names[i] for i in operation.outputs],
+            )
+            for operation in graph.operators
+        ]
+        data = [
+            flatbuffer.get_tensor_data(tensor, file.buffers)
+            for tensor in graph.tensors
+        ]
+        contents = {
+            name: array
+            for name, array in zip(names, data, strict=True)
+            if array is not None
+        }
+        graphs.append((operations, contents))
+    return graphs
+
+
+def _some_poses(x, index, channels_last=True):
+    """Returns sample number `index` in `POSES` poses of the grid.
+
+    Of volumes the next samples take other poses. All 48 of each would take six
+    times as long, and volumes are not symmetric to the bit in any case.
+    """
+    first_axis = 0 if channels_last else 1
+    poses = list(grid_poses(x, max(0, x.ndim - 1), first_axis))
+    step = max(1, len(poses) // POSES)
+    return poses[index % step :: step]
+
+
+def _rounded(found):
+    """Returns a range rounded outwards, symmetric if it nearly is."""
+    low, high = (_round_outwards(found[end]) for end in ("min", "max"))
+    if not (low.any() or high.any()):  # as ring sums outside a small map are
+        low, high = low - 1, high + 1
+    if low.size == 1 and abs(low + high) <= 0.01 * high:
+        # With a zero point of 0, and so that -x is the negative of x.
+        high = np.maximum(high, -low)
+        low = -high * 128 / 127
+    return found | {"min": low, "max": high}
+
+
+def _round_outwards(values):
+    mantissa, exponent = np.frexp(np.asarray(values, "float32"))
+    mantissa = np.sign(mantissa) * np.ceil(np.abs(mantissa) * SIGNIFICANT)
+    return np.ldexp(mantissa / SIGNIFICANT, exponent).astype("float32")
