@@ -59,6 +59,16 @@ def operations(path):
     return collections.Counter(detail["op_name"] for detail in details)
 
 
+def integers_of_windows(path):
+    """Returns the taps of each depthwise convolution."""
+    interpreter = undelegated(path)
+    return [
+        interpreter.get_tensor(operation["inputs"][1])
+        for operation in interpreter._get_ops_details()
+        if operation["op_name"] == "DEPTHWISE_CONV_2D"
+    ]
+
+
 def undelegated(path):
     """Returns an interpreter that still knows every single operation."""
     interpreter = litert.Interpreter(
@@ -179,13 +189,24 @@ def test_rings_of_9x9_are_composed_in_integers(tmp_path):
     counted = operations(path)
     assert counted["STRIDED_SLICE"] == 3 and counted["DEPTHWISE_CONV_2D"] == 8
     assert counted["QUANTIZE"] == 0
-    interpreter, ratios = undelegated(path), set()
-    for operation in interpreter._get_ops_details():
-        if operation["op_name"] == "DEPTHWISE_CONV_2D":
-            taps = np.abs(interpreter.get_tensor(operation["inputs"][1]))
-            taps = taps[taps > 0].astype(int)
-            ratios.update(taps / taps.min())
+    ratios = set()
+    for taps in integers_of_windows(path):
+        taps = np.abs(taps[taps != 0].astype(int))
+        ratios.update(taps / taps.min())
     assert ratios == {1, 2, 5}
+
+
+@pytest.mark.parametrize("taps", [np.zeros((3, 3)), np.diag([1, 3, -3])])
+def test_windows_of_other_layers(taps, tmp_path):
+    layer = keras.layers.DepthwiseConv2D(3, padding="same")
+    model = keras.Sequential([keras.Input((8, 8, 2)), layer])
+    kernel = np.repeat(taps[..., None, None], 2, axis=-2)
+    layer.set_weights([kernel, np.float32([0.5, 1])])
+    path = tmp_path / "model.tflite"
+    data = {"quantization": "int8", "representative_data": samples(model)}
+    assert keras_sre.export(model, path, **data).difference < 0.02
+    (found,) = integers_of_windows(path)
+    assert set(found.ravel()) == ({0, 42, 126, -126} if taps.any() else {0})
 
 
 def test_integers_of_a_plain_network_are_not(tmp_path):

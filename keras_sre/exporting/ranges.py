@@ -31,9 +31,9 @@ def ranges_of(path, samples, input_names, channels_last=True):
         Dict from names of tensors to dicts of `"min"` and `"max"`.
     """
     ranges = _calibrated(path, samples, input_names, channels_last)
-    for operations, contents in _graphs(path):
+    for operations, read in _graphs(path):
         _share_among_ring_maps(ranges, operations)
-        _make_taps_whole(ranges, operations, contents)
+        _make_taps_whole(ranges, operations, read)
     return ranges
 
 
@@ -79,36 +79,39 @@ def _share_among_ring_maps(ranges, operations):
                     ranges[whole.get(ring_map, ring_map)] = ranges[joined]
 
 
-def _make_taps_whole(ranges, operations, contents):
+def _make_taps_whole(ranges, operations, read):
     """Gives windows ranges in which their taps are whole numbers, if any.
 
     In their own, taps of 1 and -2 would be 64 and -127 instead of 63 and -126.
     """
+    steps = np.arange(LARGEST_TAP, LARGEST_TAP // 2, -1)  # in the largest tap
     for name, inputs, _ in operations:
-        if name == "DEPTHWISE_CONV_2D" and inputs[1] in contents:
-            taps = np.unique(np.abs(contents[inputs[1]]))
-            steps = np.arange(LARGEST_TAP, LARGEST_TAP // 2, -1)
-            multiples = taps / taps.max() * steps[:, None]
-            errors = np.abs(multiples - np.round(multiples)).max(axis=1)
-            if errors.min() < 1e-3:
-                step = steps[np.argmax(errors < 1e-3)]
-                limit = np.float32(taps.max() * LARGEST_TAP / step)
-                ranges[inputs[1]] = {"min": -limit, "max": limit}
+        taps = read(inputs[1]) if name == "DEPTHWISE_CONV_2D" else None
+        if taps is None:
+            continue
+        taps = np.unique(np.abs(taps))
+        largest = taps[-1] or 1  # without a range there is no scale
+        multiples = steps[:, None] * taps / largest
+        whole = (np.abs(multiples - np.round(multiples)) < 1e-3).all(axis=1)
+        if whole.any():
+            limit = largest * np.float32(LARGEST_TAP / steps[whole.argmax()])
+            ranges[inputs[1]] = {"min": -limit, "max": limit}
 
 
 def _graphs(path):
     """Reads the graphs of a file.
 
-    Returns:
-        List of `(operations, contents)`: lists of `(name, inputs, outputs)`, of
-        tensors by name, and a dict of the tensors that are constants.
+    Yields:
+        `(operations, read)`: a list of `(name, inputs, outputs)`, of tensors by
+        name, and a function from the name of a tensor to what it is, an array,
+        or `None` if it is no constant.
     """
     from litert_quantizer.utils import tfl_flatbuffer_utils as flatbuffer
 
     file = flatbuffer.read_model(path)
-    graphs = []
     for graph in file.subgraphs:
         names = [flatbuffer.get_tensor_name(tensor) for tensor in graph.tensors]
+        tensors = dict(zip(names, graph.tensors, strict=True))
         operations = [
             (
                 flatbuffer.TFL_OP_CODE_TO_NAME.get(
@@ -119,17 +122,11 @@ def _graphs(path):
             )
             for operation in graph.operators
         ]
-        data = [
-            flatbuffer.get_tensor_data(tensor, file.buffers)
-            for tensor in graph.tensors
-        ]
-        contents = {
-            name: array
-            for name, array in zip(names, data, strict=True)
-            if array is not None
-        }
-        graphs.append((operations, contents))
-    return graphs
+
+        def read(name, tensors=tensors):
+            return flatbuffer.get_tensor_data(tensors[name], file.buffers)
+
+        yield operations, read
 
 
 def _some_poses(x, index, channels_last=True):
