@@ -9,6 +9,7 @@ from helpers import assert_close
 from helpers import grid_transforms
 from helpers import needs_export
 from helpers import to_numpy
+from scipy import ndimage
 
 import keras_sre
 from keras_sre import ExportError
@@ -180,15 +181,17 @@ def test_integers_are_exactly_symmetric(build, most, tmp_path):
         np.testing.assert_array_equal(run(transform(x)), expected, name)
 
 
-def test_rings_of_9x9_are_composed_in_integers(tmp_path):
-    """Their taps stay exact, and no map is rounded a second time."""
+@pytest.mark.parametrize("smooth", [True, False])
+def test_rings_of_9x9_are_composed_in_integers(smooth, tmp_path):
+    """Their taps stay exact, and maps of smooth images are rounded once."""
     path, model = tmp_path / "model.tflite", small_network()
-    keras_sre.export(
-        model, path, quantization="int8", representative_data=samples(model)
-    )
+    x = samples(model)
+    if smooth:
+        x = ndimage.gaussian_filter(x, (0, 3, 3, 0))
+    keras_sre.export(model, path, quantization="int8", representative_data=x)
     counted = operations(path)
     assert counted["STRIDED_SLICE"] == 3 and counted["DEPTHWISE_CONV_2D"] == 8
-    assert counted["QUANTIZE"] == 0
+    assert (counted["QUANTIZE"] == 0) == smooth
     ratios = set()
     for taps in integers_of_windows(path):
         taps = np.abs(taps[taps != 0].astype(int))
@@ -207,6 +210,36 @@ def test_windows_of_other_layers(taps, tmp_path):
     assert keras_sre.export(model, path, **data).difference < 0.02
     (found,) = integers_of_windows(path)
     assert set(found.ravel()) == ({0, 42, 126, -126} if taps.any() else {0})
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5, 9])
+def test_what_is_cropped_keeps_its_range(kernel_size, tmp_path):
+    """A "valid" layer, and another that reads the whole map, too."""
+    inputs = keras.Input((14, 14, 2))
+    ring = keras_sre.SREConv2D(4, kernel_size)(inputs)
+    other = keras.layers.Conv2D(4, 1)(inputs)
+    model = keras.Model(inputs, [ring, other])
+    x = samples(model)
+    x[:, 3:-3, 3:-3] /= 10
+    data = {"quantization": "int8", "representative_data": x}
+    report = keras_sre.export(model, tmp_path / "model.tflite", **data)
+    assert report.difference < 0.1
+
+
+def test_an_operation_without_outputs(tmp_path):
+    class Counter(keras.layers.Layer):
+        def build(self, input_shape):
+            self.count = self.add_weight(shape=(), trainable=False)
+
+        def call(self, x):
+            self.count.assign_add(1.0)
+            return x
+
+    layers = [keras.Input((9, 9, 2)), Counter(), keras_sre.SREConv2D(2, 3)]
+    model = keras.Sequential(layers)
+    data = {"quantization": "int8", "representative_data": samples(model)}
+    report = keras_sre.export(model, tmp_path / "model.tflite", **data)
+    assert report.difference < 0.06
 
 
 def test_integers_of_a_plain_network_are_not(tmp_path):

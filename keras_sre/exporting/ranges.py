@@ -9,13 +9,14 @@ import numpy as np
 
 from keras_sre.equivariance.symmetries import grid_poses
 from keras_sre.exporting.runtimes import by_name
-from keras_sre.ops.ring_maps import MAPS_SCOPE
+from keras_sre.ops.ring_maps import CROP_SCOPE
 
 SIGNIFICANT = 2**10  # ranges are rounded outwards to ten binary digits
 # Poses of the grid in which a sample calibrates: all 8 of an image, and as many
 # of a volume's 48.
 POSES = 8
 LARGEST_TAP = 127  # in 8 bits
+SHARED = 0.4  # of a range: what a map must fill of it to share it
 
 
 def ranges_of(path, samples, input_names, channels_last=True):
@@ -61,22 +62,30 @@ def _calibrated(path, samples, input_names, channels_last):
 
 
 def _share_among_ring_maps(ranges, operations):
-    """Gives ring maps that are cropped one range with those beside them.
+    """Gives ring maps with a border one range with those that they join.
 
-    They are means of one map, or nearly, so it fits them; of ranges of their
-    own, as others read them as well, they would be rounded anew to be joined.
+    As others read them as well, they would be rounded anew to be joined. In
+    trained networks they fill half of it or more; what does not, is.
     """
-    whole = {  # what a map was before it was cropped
+    whole = {  # what a map was before its border was cut off
         cropped: inputs[0]
-        for name, inputs, (cropped, *_) in operations
+        for name, inputs, outputs in operations
         if name == "STRIDED_SLICE"
+        for cropped in outputs
+        if CROP_SCOPE in cropped
     }
-    for name, maps, (joined, *_) in operations:
-        if name == "CONCATENATION" and MAPS_SCOPE in joined:
-            if not whole.keys().isdisjoint(maps):
-                for ring_map in maps:
-                    ranges[ring_map] = ranges[joined]
-                    ranges[whole.get(ring_map, ring_map)] = ranges[joined]
+    for name, maps, outputs in operations:
+        if name != "CONCATENATION" or whole.keys().isdisjoint(maps):
+            continue
+        together = [ranges[whole.get(ring_map, ring_map)] for ring_map in maps]
+        low = np.min([found["min"] for found in together], axis=0)
+        high = np.max([found["max"] for found in together], axis=0)
+        for ring_map, found in zip(maps, together, strict=True):
+            if np.all(found["max"] - found["min"] >= SHARED * (high - low)):
+                shared = found | {"min": low, "max": high}
+                ranges[ring_map] = shared
+                ranges[whole.get(ring_map, ring_map)] = shared
+        ranges[outputs[0]] = ranges[outputs[0]] | {"min": low, "max": high}
 
 
 def _make_taps_whole(ranges, operations, read):

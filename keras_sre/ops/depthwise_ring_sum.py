@@ -125,9 +125,9 @@ def depthwise(x, window, dilation_rate, border=0):
         x: tensor of shape `(batch, *spatial, channels)`.
         window: array with one axis for each spatial one.
         dilation_rate: one int for each of them.
-        border: int or one for each: how many cells outside the map there are
-            sums of as well, at each end; if negative, how many inside have
-            none.
+        border: int or one for each axis: of how many cells outside the map
+            there are sums as well, at each end; if negative, how many inside
+            have none. Windows are then odd, or their dilation is even.
 
     Returns:
         Tensor of the shape of `x`, but for the border.

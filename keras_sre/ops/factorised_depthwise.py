@@ -20,7 +20,6 @@ from keras_sre.ops.products import weights_of_maps
 from keras_sre.ops.responses import NORM_SCOPE
 from keras_sre.ops.responses import join
 from keras_sre.ops.responses import to_outputs
-from keras_sre.ops.ring_maps import MAPS_SCOPE
 from keras_sre.ops.ring_maps import ring_maps
 from keras_sre.ops.ring_sum import sum_tensors
 
@@ -45,14 +44,11 @@ def depthwise_ring_conv(x, ring_kernels, config):
             weights = weight_matrices(
                 weights_of_maps(ring_kernel, matrix), groups, "bcf"
             )
-            if groups > 1:
-                maps = [split_groups(ring_map, groups) for ring_map in maps]
-            with keras.name_scope(MAPS_SCOPE):
-                joined = join(maps)
             if groups == 1:
-                yield pointwise(joined, weights[0])
+                yield pointwise(join(maps), weights[0])
             else:
-                yield product(joined, weights)
+                parts = [split_groups(ring_map, groups) for ring_map in maps]
+                yield product(join(parts), weights)
 
     def products_first(bank, ring_kernel):
         maps = [pointwise(x, weights) for weights in ops.unstack(ring_kernel)]

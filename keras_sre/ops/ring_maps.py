@@ -1,8 +1,9 @@
 """What the product of the depthwise form reads: as many maps as rings.
 
 Any maps will do that ring sums are combinations of: `maps = matrix @ sums`, and
-`sum_r sums[r] @ weight[r]` is a product of those as well. They are means, as
-sums of 1 and of 32 taps would not share the range of an 8-bit integer.
+`sum_r sums[r] @ weight[r]` is a product of those as well. They are means, or of
+about the size of means, as sums of 1 and of 32 taps would not share the range
+of an 8-bit integer.
 
 The rings of kernels of 5x5 to 9x9 are made of each other. With `N` and `D` the
 sums of the four cells next to one, along the axes and along the diagonals, and
@@ -12,15 +13,17 @@ sums of the four cells next to one, along the axes and along the diagonals, and
     (D - 2) (sums[2] + sums[3] - x) = sums[4] + 2 sums[1] + 2 x + N4 x
 
 so that windows of 3x3 do for the second ring, instead of one of 5x5, and for
-the fourth instead of seven. What they read beyond the map is not zero: the
-sums of the inner ring are those of a map with a border of one cell. That is
-for LiteRT (`composed`), which pads at no cost; ONNX Runtime takes a tenth
-longer than with windows of the rings themselves.
+the fourth instead of seven. What they read beyond the map is not zero: where
+they read sums these are those of a map with a border of one cell. That is for
+LiteRT (`composed`), which pads at no cost; ONNX Runtime takes a tenth longer
+than with windows of the rings themselves. In integers the second and the fourth
+ring are rounded more often: their errors are about twice as large.
 """
 
 import contextlib
 import contextvars
 
+import keras
 import numpy as np
 
 from keras_sre.geometry import ring_filters
@@ -30,10 +33,11 @@ from keras_sre.ops.depthwise_ring_sum import planar_sum
 from keras_sre.ops.depthwise_ring_sum import ring_means
 from keras_sre.ops.depthwise_ring_sum import tap_sums
 
-MAPS_SCOPE = "ring_maps"  # names the operation that joins them
+CROP_SCOPE = "ring_crop"  # names what cuts a border off, in graphs
 
 COMPOSED_SIZES = (5, 7, 9)
-# Cells; on smaller maps the border outweighs the windows that are saved.
+# Cells, times the dilation rate; on smaller maps the border outweighs the
+# windows that are saved.
 SMALLEST_COMPOSED = 8
 
 _composing = contextvars.ContextVar("composing", default=False)
@@ -66,15 +70,14 @@ def ring_maps(x, filters, dilation_rate):
         it), and the array `(num_rings, num_rings)` that makes them of ring
         sums.
     """
-    if _composing.get() and _is_large(x) and _are_hard_rings(filters):
+    if (
+        _composing.get()
+        and _are_hard_rings(filters)
+        and _is_large(x, dilation_rate)
+    ):
         return _composed_maps(x, filters, dilation_rate)
     means = depthwise_ring_sums(x, ring_means(filters), dilation_rate)
     return means, np.diag(1 / tap_sums(filters))
-
-
-def _is_large(x):
-    sizes = x.shape[1:-1]
-    return all(size is None or size >= SMALLEST_COMPOSED for size in sizes)
 
 
 def _are_hard_rings(filters):
@@ -86,6 +89,13 @@ def _are_hard_rings(filters):
     )
 
 
+def _is_large(x, dilation_rate):
+    return all(
+        size is None or size >= SMALLEST_COMPOSED * rate
+        for size, rate in zip(x.shape[1:-1], dilation_rate, strict=True)
+    )
+
+
 def _composed_maps(x, filters, dilation_rate):
     border = np.array(dilation_rate)
     inside = (slice(None), *(slice(rate, -rate) for rate in dilation_rate))
@@ -93,22 +103,27 @@ def _composed_maps(x, filters, dilation_rate):
     def apply(ring_map, window, border=0):
         return depthwise(ring_map, window, dilation_rate, border)
 
+    def crop(ring_map):
+        with keras.name_scope(CROP_SCOPE):
+            return ring_map[inside]
+
     first = apply(x, (AXES + DIAGONALS) / 8, border)
     to_second = (AXES - 2 * CENTRE) * 8
-    maps, sums = [x, first[inside]], np.eye(len(filters))
+    maps, sums = [x, crop(first)], np.eye(len(filters))
     sums[2, 0] = 4
     if len(filters) < 5:
-        taps = [1, 8, 16, 16][: len(filters)]
+        taps = [1, 8, 12 + 4, 16][: len(filters)]
         maps.append(apply(first, to_second / 16, -border))
         maps += depthwise_ring_sums(x, ring_means(filters[3:]), dilation_rate)
     else:
-        taps = [1, 8, 27, 27, 50]
+        # Of the second and third ring, which are added as they are, together.
+        taps = [1, 8, 12 + 16 - 1, 12 + 16 - 1, 32 + 16 + 2]
         second = apply(first, to_second / 27)
         third = (filters[3] - 5 * filters[0]) / 27
         both = second + planar_sum(x, third, dilation_rate, border)
         fourth = apply(both, (DIAGONALS - 2 * CENTRE) * (27 / 50), -border)
         fourth += depthwise(x, -AXES / 50, 4 * border)
-        maps += [second[inside], both[inside], fourth]
+        maps += [crop(second), crop(both), fourth]
         sums[3, [0, 2]] = -1, 1
         sums[4, [0, 1]] = 2, 2
     return maps, sums / np.array(taps)[:, None]
