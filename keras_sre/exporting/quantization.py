@@ -11,6 +11,7 @@ import re
 
 from keras_sre.exporting.formats import quiet
 from keras_sre.exporting.formats import require
+from keras_sre.exporting.graphs import graphs_of
 from keras_sre.exporting.ranges import ranges_of
 from keras_sre.ops.responses import NORM_SCOPE
 
@@ -118,25 +119,18 @@ def _scopes_of_floats(path):
     would be rounded at each step; it stays floats. Means over a map are taken
     of integers, whose sum is the same in every order.
     """
-    from litert_quantizer.utils import tfl_flatbuffer_utils as flatbuffer
-
-    file = flatbuffer.read_model(path)
-    names = flatbuffer.TFL_OP_CODE_TO_NAME  # what it quantizes
     scopes = collections.defaultdict(list)
-    for graph in file.subgraphs:
+    for operations, _ in graphs_of(path):
         floats = set()
-        for operation in graph.operators:
-            code = file.operatorCodes[operation.opcodeIndex].builtinCode
-            name = names.get(code)
+        for name, inputs, outputs, scope in operations:
             if name is not None and name not in ELEMENTWISE:
                 continue
-            scope = flatbuffer.get_op_scope(operation, graph.tensors)
             # Beside ring sums, which are integers, a map is rounded with them.
             enough = all if name == "CONCATENATION" else any
             if NORM_SCOPE in scope or enough(
-                tensor in floats for tensor in operation.inputs
+                tensor in floats for tensor in inputs
             ):
-                floats.update(operation.outputs)
+                floats.update(outputs)
                 if name is not None:
                     scopes[name].append(scope)
     return scopes

@@ -8,6 +8,7 @@ poses of the grid, and ranges are rounded, which removes what floats differ by.
 import numpy as np
 
 from keras_sre.equivariance.symmetries import grid_poses
+from keras_sre.exporting.graphs import graphs_of
 from keras_sre.exporting.runtimes import by_name
 from keras_sre.ops.ring_maps import CROP_SCOPE
 
@@ -32,7 +33,7 @@ def ranges_of(path, samples, input_names, channels_last=True):
         Dict from names of tensors to dicts of `"min"` and `"max"`.
     """
     ranges = _calibrated(path, samples, input_names, channels_last)
-    for operations, read in _graphs(path):
+    for operations, read in graphs_of(path):
         _share_among_ring_maps(ranges, operations)
         _make_taps_whole(ranges, operations, read)
     return ranges
@@ -69,12 +70,12 @@ def _share_among_ring_maps(ranges, operations):
     """
     whole = {  # what a map was before its border was cut off
         cropped: inputs[0]
-        for name, inputs, outputs in operations
+        for name, inputs, outputs, _ in operations
         if name == "STRIDED_SLICE"
         for cropped in outputs
         if CROP_SCOPE in cropped
     }
-    for name, maps, outputs in operations:
+    for name, maps, outputs, _ in operations:
         if name != "CONCATENATION" or whole.keys().isdisjoint(maps):
             continue
         together = [ranges[whole.get(ring_map, ring_map)] for ring_map in maps]
@@ -94,7 +95,7 @@ def _make_taps_whole(ranges, operations, read):
     In their own, taps of 1 and -2 would be 64 and -127 instead of 63 and -126.
     """
     steps = np.arange(LARGEST_TAP, LARGEST_TAP // 2, -1)  # in the largest tap
-    for name, inputs, _ in operations:
+    for name, inputs, _, _ in operations:
         taps = read(inputs[1]) if name == "DEPTHWISE_CONV_2D" else None
         if taps is None:
             continue
@@ -105,37 +106,6 @@ def _make_taps_whole(ranges, operations, read):
         if whole.any():
             limit = largest * np.float32(LARGEST_TAP / steps[whole.argmax()])
             ranges[inputs[1]] = {"min": -limit, "max": limit}
-
-
-def _graphs(path):
-    """Reads the graphs of a file.
-
-    Yields:
-        `(operations, read)`: a list of `(name, inputs, outputs)`, of tensors by
-        name, and a function from the name of a tensor to what it is, an array,
-        or `None` if it is no constant.
-    """
-    from litert_quantizer.utils import tfl_flatbuffer_utils as flatbuffer
-
-    file = flatbuffer.read_model(path)
-    for graph in file.subgraphs:
-        names = [flatbuffer.get_tensor_name(tensor) for tensor in graph.tensors]
-        tensors = dict(zip(names, graph.tensors, strict=True))
-        operations = [
-            (
-                flatbuffer.TFL_OP_CODE_TO_NAME.get(
-                    file.operatorCodes[operation.opcodeIndex].builtinCode
-                ),
-                [names[i] for i in operation.inputs if i >= 0],
-                [names[i] for i in operation.outputs],
-            )
-            for operation in graph.operators
-        ]
-
-        def read(name, tensors=tensors):
-            return flatbuffer.get_tensor_data(tensors[name], file.buffers)
-
-        yield operations, read
 
 
 def _some_poses(x, index, channels_last=True):

@@ -113,16 +113,18 @@ def _composed_maps(x, filters, dilation_rate):
     sums[2, 0] = 4
     if len(filters) < 5:
         taps = [1, 8, 12 + 4, 16][: len(filters)]
-        maps.append(apply(first, to_second / 16, -border))
+        maps.append(apply(first, to_second / taps[2], -border))
         maps += depthwise_ring_sums(x, ring_means(filters[3:]), dilation_rate)
     else:
-        # Of the second and third ring, which are added as they are, together.
-        taps = [1, 8, 12 + 16 - 1, 12 + 16 - 1, 32 + 16 + 2]
-        second = apply(first, to_second / 27)
-        third = (filters[3] - 5 * filters[0]) / 27
+        # The second and third ring are added as they are: of as many taps.
+        both_taps, last = 12 + 16 - 1, 32 + 16 + 2
+        taps = [1, 8, both_taps, both_taps, last]
+        second = apply(first, to_second / both_taps)
+        third = (filters[3] - 5 * filters[0]) / both_taps
         both = second + planar_sum(x, third, dilation_rate, border)
-        fourth = apply(both, (DIAGONALS - 2 * CENTRE) * (27 / 50), -border)
-        fourth += depthwise(x, -AXES / 50, 4 * border)
+        to_fourth = (DIAGONALS - 2 * CENTRE) * both_taps
+        fourth = apply(both, to_fourth / last, -border)
+        fourth += depthwise(x, -AXES / last, 4 * border)
         maps += [crop(second), crop(both), fourth]
         sums[3, [0, 2]] = -1, 1
         sums[4, [0, 1]] = 2, 2
