@@ -140,23 +140,20 @@ def ring_filters(
     spacing = tuple(map(float, spacing)) if spacing else None
     kernel_size = tuple(kernel_size)
 
-    def filters_for(count):
-        return _ring_filters(
-            kernel_size, count, bool(circular), ring_profile, spacing
-        )
+    def filters_for(count, build=_ring_filters):
+        return build(kernel_size, count, bool(circular), ring_profile, spacing)
 
-    def has_dead_ring(count):
-        filters = filters_for(count).reshape(count, -1)
+    def has_dead_ring(filters):
+        flat = filters.reshape(len(filters), -1)
         if ring_profile == "cosine":  # so wide that none is ever empty
-            return np.linalg.matrix_rank(filters) < count
-        return not filters.any(axis=1).all()
+            return np.linalg.matrix_rank(flat) < len(flat)
+        return not flat.any(axis=1).all()
 
     default = default_num_rings(kernel_size, circular)
     if num_rings is None:
         most = min(default, math.prod(kernel_size))
-        return filters_for(
-            next(n for n in range(most, 0, -1) if not has_dead_ring(n))
-        )
+        candidates = map(filters_for, range(most, 0, -1))
+        return next(each for each in candidates if not has_dead_ring(each))
     if (
         isinstance(num_rings, bool)
         or not isinstance(num_rings, (int, np.integer))
@@ -176,9 +173,13 @@ def ring_filters(
                 f" these are more rings than taps. Use 1 to {taps}, or a larger"
                 " kernel."
             )
-    elif num_rings > taps or has_dead_ring(num_rings):
-        most = min(num_rings, 2 * sum(kernel_size))
-        usable = [n for n in range(1, most) if not has_dead_ring(n)]
+    elif num_rings > taps or has_dead_ring(filters_for(num_rings)):
+        # More than twice the default is no advice, and all would be slow.
+        usable = [
+            n
+            for n in range(1, min(num_rings, 2 * default + 1))
+            if not has_dead_ring(filters_for(n, _build))
+        ]
         raise ValueError(
             f"Received num_rings={num_rings} for kernel_size={kernel_size}: "
             "some rings would hold no tap of their own, so their weights would "
@@ -189,16 +190,20 @@ def ring_filters(
 
 
 @functools.cache
-def _ring_filters(kernel_size, num_rings, circular, ring_profile, spacing):
+def _ring_filters(*arguments):
+    filters = _build(*arguments)
+    filters.setflags(write=False)
+    return filters
+
+
+def _build(kernel_size, num_rings, circular, ring_profile, spacing):
     smooth = {
         "area": smooth_rings.area,
         "linear": smooth_rings.linear,
         "cosine": smooth_rings.cosine,
     }
     build = smooth.get(ring_profile, _hard)
-    filters = build(kernel_size, num_rings, circular, spacing)
-    filters.setflags(write=False)
-    return filters
+    return build(kernel_size, num_rings, circular, spacing)
 
 
 def _hard(kernel_size, num_rings, circular, spacing):

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -188,6 +189,17 @@ def test_empty_rings_are_refused(kernel_size, num_rings, advice):
         ring_filters(kernel_size, num_rings)
     for usable in map(int, re.findall(r"\d+", advice)):
         assert len(ring_filters(kernel_size, usable)) == usable
+
+
+def test_refusing_many_rings_keeps_nothing():
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="58, 59 or 60, or a larger"):
+            ring_filters((61, 61), 10**9)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 50e6  # the filters of all those advised take 54 MB
 
 
 @pytest.mark.parametrize(
