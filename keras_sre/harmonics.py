@@ -180,7 +180,9 @@ def _advice(rings, kernel_size, spacing):
 @functools.cache
 def _carries(ring, kernel_size, order, spacing):
     ring = np.frombuffer(ring).ravel()
-    if not ring.any():  # as Gaussian ones may be
+    # The functions of lower orders take any values at as many taps as there are
+    # orders. (A Gaussian ring may hold none.)
+    if order >= np.count_nonzero(ring):
         return False
 
     def columns(order):
