@@ -179,15 +179,17 @@ def _advice(rings, kernel_size, spacing):
 
 @functools.cache
 def _carries(ring, kernel_size, order, spacing):
-    ring = np.frombuffer(ring).ravel()
+    ring = np.frombuffer(ring)
+    taps = np.flatnonzero(ring)
+    ring = ring[taps]
     # The functions of lower orders take any values at as many taps as there are
     # orders. (A Gaussian ring may hold none.)
-    if order >= np.count_nonzero(ring):
+    if order >= len(taps):
         return False
 
     def columns(order):
         functions = angular_functions(kernel_size, order, spacing)
-        return (functions.reshape(len(functions), -1) * ring).T
+        return (functions.reshape(len(functions), -1)[:, taps] * ring).T
 
     own = columns(order)  # (taps, functions)
     if 2 * np.square(own).sum() < np.square(ring).sum():

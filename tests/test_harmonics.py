@@ -212,7 +212,7 @@ def test_order_0_is_the_rings_themselves():
         ((3, 3), 4, "Use orders out of 1, 2, 3, or a larger kernel"),
         ((5,), 2, "Use orders out of 1\\."),
         ((1, 1), 1, "Use a larger kernel, or harmonics=\\(\\)"),
-        ((3, 3), 10**9, "1, 2, 3, or"),  # at once: none of it is computed
+        ((3, 3), 10**9, "1, 2, 3, or"),  # none of it is computed
         ((3, 3, 3), 10**9, "Use orders out of 1, 2"),
     ],
 )
